@@ -1,0 +1,83 @@
+package actions
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// A Code says what kind of error it is. Programs decide by it, and each protocol maps
+// it to its own statuses in one switch.
+type Code string
+
+// The codes of an Error.
+const (
+	// Invalid: the request is wrong and will be as wrong when it is sent again.
+	Invalid Code = "invalid"
+	// NotFound: there is no such model, route or file.
+	NotFound Code = "not_found"
+	// Unsupported: the model has no such ability (train, a media type).
+	Unsupported Code = "unsupported"
+	// TooLarge: the request or the answer is over a limit, which Msg names.
+	TooLarge Code = "too_large"
+	// Conflict: the state forbids it, as a second /init.
+	Conflict Code = "conflict"
+	// Busy: the queue is full. Later it will do.
+	Busy Code = "busy"
+	// Unavailable: there is no instance that could answer: it did not start, it died
+	// during the request, or the server is shutting down.
+	Unavailable Code = "unavailable"
+	// Deadline: the time that the caller gave is over.
+	Deadline Code = "deadline"
+	// Canceled: the caller has gone.
+	Canceled Code = "canceled"
+	// Failed: the model itself raised an error.
+	Failed Code = "failed"
+	// Internal: deepfn is at fault.
+	Internal Code = "internal"
+)
+
+// An Error is an error that a caller can act on.
+type Error struct {
+	Code Code
+	// Msg is for people: what was tried, what is wrong, what to do.
+	Msg string
+	// Fields name what is wrong with each argument, for Invalid. May be nil.
+	Fields map[string][]string
+	// RetryAfter is when to try again, for Busy and Unavailable. Zero means unknown.
+	RetryAfter time.Duration
+	// Logs are the lines that the model printed before the error. May be nil.
+	Logs []LogLine
+	// Err is the cause, for the log; it is never sent to a caller. May be nil.
+	Err error
+}
+
+// Errorf makes an Error with a formatted message. If an argument of a %w is an error,
+// that error is its cause.
+func Errorf(code Code, format string, args ...any) *Error {
+	err := fmt.Errorf(format, args...)
+	return &Error{Code: code, Msg: err.Error(), Err: errors.Unwrap(err)}
+}
+
+// Error returns the message and, unless the message says it already, the cause.
+func (e *Error) Error() string {
+	if e.Msg == "" && e.Err != nil {
+		return e.Err.Error()
+	}
+	return e.Msg
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// CodeOf returns the code of err: that of the first Error in its chain, else Internal.
+// It returns "" for nil.
+func CodeOf(err error) Code {
+	if err == nil {
+		return ""
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Code
+	}
+	return Internal
+}

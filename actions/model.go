@@ -1,0 +1,82 @@
+package actions
+
+import "encoding/json"
+
+// A Model is what a function runs: its description for people, the arguments that
+// predict takes, and what a runtime needs to load it.
+type Model struct {
+	// Name identifies the model in routes and commands: lower-case letters, digits,
+	// '-', '_' and '.', at most 63 bytes, beginning with a letter or digit.
+	Name string `json:"name"`
+	// Version is the model's own version, free text.
+	Version string `json:"version,omitempty"`
+	// Title is one line for a list, Description a paragraph for a page.
+	Title       string `json:"title,omitempty"`
+	Description string `json:"description,omitempty"`
+	// Author and License credit the people who trained the model.
+	Author  string `json:"author,omitempty"`
+	License string `json:"license,omitempty"`
+	// Source is where the model comes from, a URL for people.
+	Source string `json:"source,omitempty"`
+	// Keywords are for search.
+	Keywords []string `json:"keywords,omitempty"`
+
+	// Runtime says which child program loads the model: "onnx".
+	Runtime string `json:"runtime"`
+	// Arguments are what predict takes, in the order of the documentation.
+	Arguments []Argument `json:"arguments"`
+	// Files are the files that the model needs, by the name that Spec uses for them.
+	Files map[string]ModelFile `json:"files,omitempty"`
+	// Spec is the section of the action that belongs to its Runtime (for "onnx": how
+	// bytes become tensors and tensors become an answer). Only that runtime reads it.
+	Spec json.RawMessage `json:"spec,omitempty"`
+	// Dir is the absolute path of the action's folder; empty for an action that is
+	// built into the program.
+	Dir string `json:"-"`
+}
+
+// A ModelFile names bytes that a model needs and where they come from: Path alone
+// (a file in the action's folder), Path in Package, or URL.
+type ModelFile struct {
+	// Path is a slash-separated path in the action's folder or, with Package, in
+	// that package.
+	Path string `json:"path,omitempty"`
+	// Package is a Python distribution pinned by version ("name==1.2.3") whose wheel
+	// carries the file.
+	Package string `json:"package,omitempty"`
+	// URL is where the file is fetched from, https.
+	URL string `json:"url,omitempty"`
+	// SHA256 is the hash of the file, 64 hexadecimal digits; always required.
+	SHA256 string `json:"sha256"`
+}
+
+// An ArgumentType is a JSON Schema type, or "file" for bytes.
+type ArgumentType string
+
+// The types of an Argument. TypeAny takes every JSON value.
+const (
+	TypeFile    ArgumentType = "file"
+	TypeString  ArgumentType = "string"
+	TypeInteger ArgumentType = "integer"
+	TypeNumber  ArgumentType = "number"
+	TypeBoolean ArgumentType = "boolean"
+	TypeArray   ArgumentType = "array"
+	TypeObject  ArgumentType = "object"
+	TypeAny     ArgumentType = "any"
+)
+
+// An Argument is one parameter of a model's predict.
+type Argument struct {
+	Name        string       `json:"name"`
+	Type        ArgumentType `json:"type"`
+	Description string       `json:"description,omitempty"`
+	// Required refuses a request without the argument. Default is used when an
+	// optional one is absent; nil means that the model sees no such argument.
+	Required bool            `json:"required,omitempty"`
+	Default  json.RawMessage `json:"default,omitempty"`
+	// Choices, when there are any, are the only values that are taken.
+	Choices []json.RawMessage `json:"choices,omitempty"`
+	// ContentTypes say, for a file, which media types the model reads. They inform;
+	// they are not checked, because the bytes themselves are.
+	ContentTypes []string `json:"content_types,omitempty"`
+}
