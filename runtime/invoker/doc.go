@@ -1,0 +1,13 @@
+// Package invoker turns one request into one call of a warm instance of its model.
+//
+// Each model has a pool, which is database/sql's pool with instances for
+// connections: a request takes the newest idle instance, else it waits in line while
+// another one is started, up to Config.MaxInstances; an instance that nobody has used
+// for Config.IdleTime is stopped. The line has a depth; a request that finds it full
+// fails at once with actions.Busy.
+//
+// An instance is started by the pool and for the pool: a caller who leaves does not
+// end the start that he caused. An instance that dies takes the requests that it held
+// with it, and no others; the pool starts another, at once the first time and with
+// growing delays while instances go on dying before they have answered anything.
+package invoker

@@ -1,0 +1,211 @@
+package invoker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/deepfn/deepfn/actions"
+)
+
+// A Catalog knows the models; *catalog.Catalog is one.
+type Catalog interface {
+	// Model returns the model of that name, or an actions.Error with NotFound.
+	Model(ctx context.Context, name string) (actions.Model, error)
+}
+
+// An Instance is a loaded model that answers one request at a time; *worker.Worker is
+// one.
+type Instance interface {
+	// Call answers one request. When ctx ends first it returns Deadline or Canceled,
+	// and the instance is not to be called again before Settle has returned nil.
+	Call(ctx context.Context, req actions.Request) (actions.Response, error)
+	// Settle waits until no call is in progress. An error means that the instance
+	// has died.
+	Settle() error
+	// Info is what the runtime reported of the loaded model, a JSON object.
+	Info() json.RawMessage
+	// Done is closed when the instance has ended; Err then says why.
+	Done() <-chan struct{}
+	Err() error
+	// Close ends the instance and waits for it.
+	Close() error
+}
+
+// Config says how an Invoker works. Catalog and Start are required.
+type Config struct {
+	Catalog Catalog
+	// Start makes an instance of the model, loaded and warm. ctx bounds the start,
+	// not the instance's life.
+	Start func(ctx context.Context, m actions.Model) (Instance, error)
+	// MaxInstances is the most instances of one model. The default is 1.
+	MaxInstances int
+	// QueueDepth is how many requests of one model may wait. The default is 256.
+	QueueDepth int
+	// IdleTime is how long an instance may stay unused before it is stopped. The
+	// default is 10 minutes; a negative value means for ever.
+	IdleTime time.Duration
+	// StartTimeout bounds one start, with the fetching of the model's files. The
+	// default is 10 minutes.
+	StartTimeout time.Duration
+	// Log takes a line for each instance that starts or ends. The default discards.
+	Log *slog.Logger
+}
+
+func (cfg Config) withDefaults() Config {
+	if cfg.MaxInstances <= 0 {
+		cfg.MaxInstances = 1
+	}
+	if cfg.QueueDepth <= 0 {
+		cfg.QueueDepth = 256
+	}
+	if cfg.IdleTime == 0 {
+		cfg.IdleTime = 10 * time.Minute
+	}
+	if cfg.StartTimeout <= 0 {
+		cfg.StartTimeout = 10 * time.Minute
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return cfg
+}
+
+// An Invoker runs requests on pools of instances. Many goroutines may use it.
+type Invoker struct {
+	cfg Config
+
+	mu     sync.Mutex // guards pools and closed
+	pools  map[string]*pool
+	closed bool
+}
+
+// New returns an Invoker without instances.
+func New(cfg Config) *Invoker {
+	return &Invoker{cfg: cfg.withDefaults(), pools: map[string]*pool{}}
+}
+
+// Invoke runs req on an instance of its model and returns the answer. It returns when
+// ctx ends, whatever the instance does. The error is an *actions.Error: NotFound,
+// Busy (the queue is full), Unavailable (no instance could be started, or it died
+// with the request), Deadline, Canceled, or what the model answered.
+func (v *Invoker) Invoke(ctx context.Context, req actions.Request) (actions.Response, error) {
+	p, err := v.pool(ctx, req.Model)
+	if err != nil {
+		return actions.Response{}, err
+	}
+	return p.invoke(ctx, req)
+}
+
+// Warm starts n instances of the model (at most MaxInstances) and keeps so many: they
+// do not expire, and those that die are replaced. It returns when the first can
+// answer, or with the error of its start; the pool goes on trying after an error.
+func (v *Invoker) Warm(ctx context.Context, model string, n int) error {
+	p, err := v.pool(ctx, model)
+	if err != nil {
+		return err
+	}
+	return p.warm(ctx, n)
+}
+
+// Ready returns nil when each model that was to be warm has a living instance, else
+// an error that names those which have none and says why.
+func (v *Invoker) Ready() error {
+	var errs []error
+	for _, p := range v.sorted() {
+		errs = append(errs, p.ready())
+	}
+	return errors.Join(errs...)
+}
+
+// Info returns what the runtime reported of the model when it was last loaded, a JSON
+// object; nil if it never was.
+func (v *Invoker) Info(model string) json.RawMessage {
+	v.mu.Lock()
+	p := v.pools[model]
+	v.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	return p.lastInfo()
+}
+
+// Stats describes the pools, sorted by model.
+func (v *Invoker) Stats() []actions.PoolStats {
+	pools := v.sorted()
+	stats := make([]actions.PoolStats, len(pools))
+	for i, p := range pools {
+		stats[i] = p.stats()
+	}
+	return stats
+}
+
+// Close refuses new requests, lets those in progress finish until ctx ends, and stops
+// all instances. It returns when the last instance has ended.
+func (v *Invoker) Close(ctx context.Context) error {
+	v.mu.Lock()
+	v.closed = true
+	v.mu.Unlock()
+	pools := v.sorted()
+	var wg sync.WaitGroup
+	errs := make([]error, len(pools))
+	for i, p := range pools {
+		wg.Go(func() { errs[i] = p.close(ctx) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return fmt.Errorf("invoker: close: %w", err)
+		}
+	}
+	return nil
+}
+
+// pool returns the pool of the model, which it makes when there is none.
+func (v *Invoker) pool(ctx context.Context, name string) (*pool, error) {
+	v.mu.Lock()
+	p := v.pools[name]
+	v.mu.Unlock()
+	if p != nil {
+		return p, nil
+	}
+	m, err := v.cfg.Catalog.Model(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.closed {
+		return nil, errClosed()
+	}
+	// Another request may have made it meanwhile, and two names may mean one model.
+	p = v.pools[m.Name]
+	if p == nil {
+		p = newPool(v.cfg, m)
+	}
+	v.pools[m.Name] = p
+	v.pools[name] = p
+	return p, nil
+}
+
+// sorted returns each pool once, by the name of its model.
+func (v *Invoker) sorted() []*pool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	pools := make([]*pool, 0, len(v.pools))
+	for _, p := range v.pools {
+		pools = append(pools, p)
+	}
+	slices.SortFunc(pools, func(a, b *pool) int { return strings.Compare(a.model.Name, b.model.Name) })
+	return slices.Compact(pools)
+}
+
+func errClosed() error {
+	return &actions.Error{Code: actions.Unavailable, Msg: "the server is shutting down; send the request to another one", RetryAfter: time.Second}
+}

@@ -1,0 +1,239 @@
+package invoker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/deepfn/deepfn/actions"
+)
+
+// A pool holds the instances of one model and the requests that wait for one.
+type pool struct {
+	cfg   Config
+	model actions.Model
+	// life is the context of starts; stop ends it when the pool closes.
+	life func() (context.Context, context.CancelFunc)
+	stop context.CancelFunc
+	// wg counts the goroutines of the pool: starts, watches and settlings.
+	wg sync.WaitGroup
+
+	mu       sync.Mutex // guards everything below
+	idle     []*slot    // newest last
+	waiters  []*waiter  // oldest first
+	slots    map[*slot]struct{}
+	starting int
+	minimum  int // instances to keep, set by warm
+	closed   bool
+	info     json.RawMessage
+	expiry   *time.Timer // fires when the oldest idle instance may have expired
+
+	failures int         // starts that failed, and deaths before any answer, in a row
+	retryAt  time.Time   // no start before
+	retry    *time.Timer // starts what is wanted at retryAt
+	lastErr  error       // why the last start failed
+
+	counts actions.PoolStats // its counters only
+}
+
+// A slot is an instance in the pool.
+type slot struct {
+	inst      Instance
+	startTime time.Duration
+	fresh     bool // has not been given to a request
+	answered  bool // has answered a request
+	busy      bool
+	draining  bool
+	idleSince time.Time
+}
+
+// A waiter is a request in the queue. ready has room for the one grant, so that the
+// pool never waits for a request that has left.
+type waiter struct {
+	ready chan grant
+}
+
+type grant struct {
+	slot *slot
+	err  error
+}
+
+func newPool(cfg Config, m actions.Model) *pool {
+	ctx, stop := context.WithCancel(context.Background())
+	return &pool{
+		cfg: cfg, model: m, slots: map[*slot]struct{}{}, stop: stop,
+		life: func() (context.Context, context.CancelFunc) { return context.WithTimeout(ctx, cfg.StartTimeout) },
+	}
+}
+
+// invoke runs one request on an instance.
+func (p *pool) invoke(ctx context.Context, req actions.Request) (actions.Response, error) {
+	s, timing, err := p.acquire(ctx)
+	if err != nil {
+		return actions.Response{}, err
+	}
+	began := time.Now()
+	resp, err := s.inst.Call(ctx, req)
+	timing.Run = time.Since(began)
+	p.release(s, err)
+	resp.Timing = timing
+	return resp, err
+}
+
+// acquire takes an instance for one request: the newest idle one, else the next that
+// becomes free. The caller releases it.
+func (p *pool) acquire(ctx context.Context) (*slot, actions.Timing, error) {
+	var timing actions.Timing
+	began := time.Now()
+	p.mu.Lock()
+	if err := p.refuseLocked(ctx); err != nil {
+		p.mu.Unlock()
+		return nil, timing, err
+	}
+	if s := p.popLocked(); s != nil {
+		p.counts.Invocations++
+		s.fresh = false
+		p.mu.Unlock()
+		return s, timing, nil
+	}
+	if len(p.waiters) >= p.cfg.QueueDepth {
+		p.counts.QueueFull++
+		p.mu.Unlock()
+		return nil, timing, actions.Errorf(actions.Busy,
+			"%d requests for %s are waiting already and the queue takes no more; try again later", p.cfg.QueueDepth, p.model.Name)
+	}
+	w := &waiter{ready: make(chan grant, 1)}
+	p.waiters = append(p.waiters, w)
+	p.startWantedLocked()
+	p.mu.Unlock()
+
+	g := p.wait(ctx, w)
+	wait := time.Since(began)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.counts.WaitCount++
+	p.counts.WaitDuration += wait
+	if g.err != nil {
+		return nil, timing, g.err
+	}
+	p.counts.Invocations++
+	if g.slot.fresh {
+		g.slot.fresh = false
+		timing.Cold, timing.Start = true, min(wait, g.slot.startTime)
+	}
+	timing.Queue = wait - timing.Start
+	return g.slot, timing, nil
+}
+
+// refuseLocked returns why a new request cannot even wait.
+func (p *pool) refuseLocked(ctx context.Context) error {
+	if p.closed {
+		return errClosed()
+	}
+	if err := ctx.Err(); err != nil {
+		return contextError(err, p.model.Name)
+	}
+	// A short delay is waited for in the queue; a long one is the caller's to plan.
+	delay := time.Until(p.retryAt)
+	if p.lastErr == nil || delay < time.Second || len(p.slots)+p.starting > 0 {
+		return nil
+	}
+	e := actions.Errorf(actions.Unavailable, "%s could not be started: %w; the next attempt is in %s", p.model.Name, p.lastErr, delay.Round(time.Second))
+	e.RetryAfter = delay
+	return e
+}
+
+// wait returns what the pool grants to w, or an error when ctx ends first.
+func (p *pool) wait(ctx context.Context, w *waiter) grant {
+	select {
+	case g := <-w.ready:
+		return g
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.waiters, w); i >= 0 {
+		p.waiters = slices.Delete(p.waiters, i, i+1)
+	} else if g := <-w.ready; g.slot != nil {
+		p.putLocked(g.slot) // granted at the same moment: the next one has it
+	}
+	return grant{err: contextError(ctx.Err(), p.model.Name)}
+}
+
+// popLocked takes the newest idle instance that is alive, or returns nil.
+func (p *pool) popLocked() *slot {
+	for len(p.idle) > 0 {
+		s := p.idle[len(p.idle)-1]
+		p.idle = p.idle[:len(p.idle)-1]
+		select {
+		case <-s.inst.Done(): // died unnoticed; its watch removes it
+		default:
+			s.busy = true
+			return s
+		}
+	}
+	return nil
+}
+
+// release gives an instance back after a call that ended with err.
+func (p *pool) release(s *slot, err error) {
+	code := actions.CodeOf(err)
+	if code == actions.Deadline || code == actions.Canceled {
+		// The caller has left and the instance may still be at it.
+		p.wg.Go(func() {
+			if s.inst.Settle() != nil {
+				return // its watch removes it
+			}
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.putLocked(s)
+		})
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if code != actions.Unavailable {
+		s.answered = true
+		p.failures, p.lastErr = 0, nil
+	}
+	p.putLocked(s)
+}
+
+// putLocked hands a free instance to the first waiter, or makes it idle.
+func (p *pool) putLocked(s *slot) {
+	s.busy = false
+	select {
+	case <-s.inst.Done():
+		return // its watch removes it
+	default:
+	}
+	switch {
+	case p.closed || s.draining:
+		p.endLocked(s)
+	case len(p.waiters) > 0:
+		w := p.waiters[0]
+		p.waiters = slices.Delete(p.waiters, 0, 1)
+		s.busy = true
+		w.ready <- grant{slot: s}
+	default:
+		s.idleSince = time.Now()
+		p.idle = append(p.idle, s)
+		p.scheduleExpiryLocked()
+	}
+}
+
+// endLocked ends an instance that nobody uses. Its watch removes it from the pool.
+func (p *pool) endLocked(s *slot) {
+	s.draining = true
+	p.wg.Go(func() { _ = s.inst.Close() })
+}
+
+func contextError(err error, model string) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &actions.Error{Code: actions.Deadline, Msg: "the deadline passed before " + model + " had an instance free", Err: err}
+	}
+	return &actions.Error{Code: actions.Canceled, Msg: "the caller left before " + model + " had an instance free", Err: err}
+}

@@ -1,0 +1,274 @@
+package invoker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/deepfn/deepfn/actions"
+)
+
+const (
+	firstDelay = 100 * time.Millisecond
+	maxDelay   = 30 * time.Second
+)
+
+// warm makes the pool keep n instances and waits for the first.
+func (p *pool) warm(ctx context.Context, n int) error {
+	p.mu.Lock()
+	p.minimum = max(p.minimum, min(n, p.cfg.MaxInstances))
+	p.startWantedLocked()
+	p.mu.Unlock()
+	s, _, err := p.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.counts.Invocations-- // nothing was invoked
+	p.putLocked(s)
+	return nil
+}
+
+// ready returns nil if the pool keeps no instance or has one, else why it has none.
+func (p *pool) ready() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.minimum == 0 || len(p.slots) > 0:
+		return nil
+	case p.lastErr != nil:
+		return startError(p.model.Name, p.lastErr)
+	default:
+		return fmt.Errorf("%s is being loaded", p.model.Name)
+	}
+}
+
+// startWantedLocked starts as many instances as the waiters and the minimum ask for,
+// now or when the delay after a failure is over.
+func (p *pool) startWantedLocked() {
+	have := len(p.slots) + p.starting
+	want := min(len(p.waiters)-p.starting, p.cfg.MaxInstances-have)
+	want = max(want, p.minimum-have)
+	if want <= 0 || p.closed {
+		return
+	}
+	if delay := time.Until(p.retryAt); delay > 0 {
+		if p.retry == nil {
+			p.retry = time.AfterFunc(delay, func() {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				p.retry = nil
+				p.startWantedLocked()
+			})
+		}
+		return
+	}
+	if p.failures > 0 {
+		want = 1 // one attempt shows whether the cause has gone
+		if p.starting > 0 {
+			return
+		}
+	}
+	for range want {
+		p.starting++
+		p.wg.Go(p.start)
+	}
+}
+
+// start starts one instance and gives it to the first waiter.
+func (p *pool) start() {
+	ctx, cancel := p.life()
+	defer cancel()
+	began := time.Now()
+	inst, err := p.cfg.Start(ctx, p.model)
+	took := time.Since(began)
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.starting--
+	if err != nil {
+		p.counts.StartFailures++
+		p.failedLocked(err)
+		p.cfg.Log.Error("instance did not start", "model", p.model.Name, "error", err, "start_seconds", took.Seconds())
+		return
+	}
+	p.cfg.Log.Info("instance ready", "model", p.model.Name, "start_seconds", took.Seconds())
+	p.counts.ColdStarts++
+	p.counts.StartDuration += took
+	p.info = inst.Info()
+	p.lastErr = nil
+	s := &slot{inst: inst, startTime: took, fresh: true}
+	p.slots[s] = struct{}{}
+	p.wg.Go(func() { p.watch(s) })
+	p.putLocked(s)
+	p.startWantedLocked()
+}
+
+// failedLocked sets the delay after a start that failed and, when no other instance
+// can serve them, tells the waiters.
+func (p *pool) failedLocked(err error) {
+	p.lastErr = err
+	p.backOffLocked()
+	if len(p.slots)+p.starting == 0 {
+		e := startError(p.model.Name, err)
+		for _, w := range p.waiters {
+			w.ready <- grant{err: e}
+		}
+		p.waiters = nil
+	}
+	p.startWantedLocked()
+}
+
+// backOffLocked counts a failure and sets when the next start may be: at once after
+// the first, then after firstDelay, which doubles up to maxDelay.
+func (p *pool) backOffLocked() {
+	p.failures++
+	if p.failures == 1 && p.lastErr == nil {
+		return
+	}
+	p.retryAt = time.Now().Add(min(maxDelay, firstDelay<<min(p.failures-1, 16)))
+}
+
+// startError is what the callers get who waited for a start that failed.
+func startError(model string, err error) error {
+	code := actions.Unavailable
+	if c := actions.CodeOf(err); c != actions.Internal {
+		code = c
+	}
+	if errors.Is(err, context.Canceled) {
+		return errClosed()
+	}
+	return actions.Errorf(code, "%s could not be started: %w", model, err)
+}
+
+// watch waits until the instance has ended and takes it out of the pool.
+func (p *pool) watch(s *slot) {
+	<-s.inst.Done()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.slots, s)
+	p.idle = slices.DeleteFunc(p.idle, func(other *slot) bool { return other == s })
+	if s.draining {
+		p.cfg.Log.Info("instance stopped", "model", p.model.Name)
+	} else {
+		p.counts.Died++
+		if !s.answered {
+			p.backOffLocked()
+		}
+		p.cfg.Log.Error("instance died", "model", p.model.Name, "error", s.inst.Err())
+	}
+	p.startWantedLocked()
+}
+
+// scheduleExpiryLocked sets the timer for the oldest idle instance.
+func (p *pool) scheduleExpiryLocked() {
+	if p.cfg.IdleTime < 0 || p.expiry != nil || len(p.idle) == 0 || p.closed {
+		return
+	}
+	delay := time.Until(p.idle[0].idleSince.Add(p.cfg.IdleTime))
+	p.expiry = time.AfterFunc(delay, p.expire)
+}
+
+// expire ends the instances that have been idle for too long, the oldest first, down
+// to the minimum.
+func (p *pool) expire() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.expiry = nil
+	deadline := time.Now().Add(-p.cfg.IdleTime)
+	for len(p.idle) > 0 && len(p.slots)-p.drainingLocked() > p.minimum && !p.idle[0].idleSince.After(deadline) {
+		s := p.idle[0]
+		p.idle = slices.Delete(p.idle, 0, 1)
+		p.counts.MaxIdleTimeClosed++
+		p.endLocked(s)
+	}
+	if len(p.slots)-p.drainingLocked() > p.minimum {
+		p.scheduleExpiryLocked()
+	}
+}
+
+func (p *pool) drainingLocked() int {
+	n := 0
+	for s := range p.slots {
+		if s.draining {
+			n++
+		}
+	}
+	return n
+}
+
+// close ends the pool: waiters are told, idle instances end, busy ones end when their
+// request has, or when ctx ends.
+func (p *pool) close(ctx context.Context) error {
+	p.mu.Lock()
+	p.closed = true
+	for _, t := range []*time.Timer{p.expiry, p.retry} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	for _, w := range p.waiters {
+		w.ready <- grant{err: errClosed()}
+	}
+	p.waiters = nil
+	for _, s := range p.idle {
+		p.endLocked(s)
+	}
+	p.idle = nil
+	p.mu.Unlock()
+	p.stop()
+
+	ended := make(chan struct{})
+	go func() { // ends when the last instance has
+		p.wg.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	busy := 0
+	for s := range p.slots {
+		if !s.draining {
+			busy++
+			p.endLocked(s)
+		}
+	}
+	p.mu.Unlock()
+	<-ended
+	if busy > 0 {
+		return actions.Errorf(actions.Deadline, "%d requests for %s were cut off: %w", busy, p.model.Name, ctx.Err())
+	}
+	return nil
+}
+
+func (p *pool) lastInfo() json.RawMessage {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.info
+}
+
+// stats describes the pool.
+func (p *pool) stats() actions.PoolStats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st := p.counts
+	st.Model = p.model.Name
+	st.MaxInstances, st.QueueDepth = p.cfg.MaxInstances, p.cfg.QueueDepth
+	st.Starting, st.Idle, st.Waiting = p.starting, len(p.idle), len(p.waiters)
+	for s := range p.slots {
+		switch {
+		case s.draining:
+			st.Draining++
+		case s.busy:
+			st.InUse++
+		}
+	}
+	return st
+}
