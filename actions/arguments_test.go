@@ -182,7 +182,7 @@ func TestBindErrors(t *testing.T) {
 		"object upload":      {in: upload(actions.File{Name: "object", Filename: "a"}), want: "must be an object, not a file"},
 		"any upload":         {in: upload(actions.File{Name: "any", ContentType: "application/json", Data: []byte("{")}), want: "is not JSON: unexpected end of JSON input"},
 		"choice":             {in: text("mode", "slow"), name: "mode", want: `must be one of "fast", "good", not "slow"`},
-		"long value":         {in: text("boolean", long), want: `must be true or false, not "` + long[:60] + `…"`},
+		"long value":         {in: text("boolean", long), name: "boolean", want: `must be true or false, not "` + long[:60] + `…"`},
 
 		"file number":    {in: member("file", "3"), want: `must be a file: a base64 string, a data: URI or {"data": base64, "filename", "content_type"}, not 3`},
 		"file byte":      {in: member("file", `"aGVs*G8="`), want: "is not base64: there is a '*' at offset 4"},
