@@ -1,0 +1,96 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/deepfn/deepfn/actions"
+)
+
+// An Invoker runs requests. Many may call it at the same time.
+type Invoker interface {
+	// Invoke runs one request and returns when ctx ends at the latest. The request's
+	// bytes are the caller's again when it returns, so the answer must not share
+	// memory with them. An answer whose media type is application/json is valid JSON.
+	Invoke(ctx context.Context, req actions.Request) (actions.Response, error)
+	// Info returns, as JSON, what the runtime reported of the loaded model; nil
+	// before the model's first start.
+	Info(model string) json.RawMessage
+	// Stats returns the state of each model's instances.
+	Stats() []actions.PoolStats
+}
+
+// A Catalog knows the models. Many may call it at the same time.
+type Catalog interface {
+	// Models returns all models.
+	Models(ctx context.Context) ([]actions.Model, error)
+	// Model returns one model, or an actions.Error NotFound that says which there are.
+	Model(ctx context.Context, name string) (actions.Model, error)
+}
+
+// Config says what a Server serves. Invoker and Catalog are required.
+type Config struct {
+	Invoker Invoker
+	Catalog Catalog
+
+	// Model is the name of the model that this function is. When it is empty, /init
+	// decides; the DEEPaaS API serves every model of the catalog either way.
+	Model string
+	// Ready says whether the server can predict: nil, or the reason why not, which
+	// /readyz shows. The default is always.
+	Ready func() error
+	// Warm makes a model ready. /init calls it for the chosen model, so that it answers
+	// 200 only when /run can predict. Nil is not called.
+	Warm func(ctx context.Context, model string) error
+
+	// MaxBody is the most bytes that a request's body may have. The default is 48 MiB.
+	MaxBody int64
+	// MaxResponse is the most bytes that /run answers; a longer result is answered as an
+	// application error. Zero means no limit.
+	MaxResponse int64
+	// DeadlineMargin is how long before the platform's deadline /run and /init answer by
+	// themselves, though never more than a tenth of the time that is left. The default
+	// is 100 ms.
+	DeadlineMargin time.Duration
+	// Grace is how long requests in flight may go on after Serve's context has ended.
+	// The default is 30 s.
+	Grace time.Duration
+
+	// Stdout and Stderr take what models print during an activation, and the line that
+	// ends it. A write is one activation's; a Flush method is called after it. Nil
+	// discards.
+	Stdout, Stderr io.Writer
+	// Log takes one line per invocation. What it writes to Stdout or Stderr becomes part
+	// of an activation's logs. Nil discards.
+	Log *slog.Logger
+	// Version is the program's version, for /healthz and /metrics.
+	Version string
+}
+
+func (c Config) withDefaults() Config {
+	if c.Ready == nil {
+		c.Ready = func() error { return nil }
+	}
+	if c.MaxBody <= 0 {
+		c.MaxBody = 48 << 20
+	}
+	if c.DeadlineMargin <= 0 {
+		c.DeadlineMargin = 100 * time.Millisecond
+	}
+	if c.Grace <= 0 {
+		c.Grace = 30 * time.Second
+	}
+	if c.Stdout == nil {
+		c.Stdout = io.Discard
+	}
+	if c.Stderr == nil {
+		c.Stderr = io.Discard
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}

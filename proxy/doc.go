@@ -1,0 +1,44 @@
+// Package proxy answers HTTP in each platform's words: OpenWhisk's /init and /run, the
+// DEEPaaS V2 API under /v2/, health and metrics. A protocol is one file; every handler
+// is decode, invoke, encode, a function from a request value to a response value. The
+// route table stands in routes.go, the HTTP library is known by server.go alone.
+//
+// # OpenWhisk
+//
+// POST /init takes {"value": {"code", "binary", "main", "env"}} and answers exactly 200
+// with {"ok":true}, after the model can predict. The model is, in this order, that of
+// Config, DEEPFN_MODEL of env, or that of code, which is {"model": "name"}, plain or as
+// base64 with binary. The entry point main chooses the verb: predict (also "" and
+// "main"), train or metadata. A second /init is 403, a failed one may be tried again.
+//
+// POST /run takes {"value": {arguments}, "activation_id", "deadline", …}. It answers 200
+// also to errors, as {"error": "message"}, because any other status costs the container
+// and with it the loaded model. Other statuses are 500 (no action yet, a panic), 503
+// (shutting down; the platform sends the activation elsewhere) and 404 (value is
+// neither an object nor an array). A model's answer becomes the result like this:
+//
+//	JSON object or array    the answer itself
+//	other JSON              {"result": answer}
+//	another media type      {"content_type", "filename", "data": base64}
+//
+// Before the answer is sent, the lines that the model printed for this activation are
+// written to both streams, each followed by one line
+//
+//	XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX
+//
+// and never mixed with those of another activation.
+//
+// # DEEPaaS
+//
+// POST /v2/models/{model}/predict/ takes the arguments from the query string, then a form
+// (multipart/form-data or application/x-www-form-urlencoded), then a JSON object: for
+// each argument the first that has it. JSON is answered as {"status":"OK",
+// "predictions": answer}, everything else as it is. The wanted media type comes from an
+// argument accept or from the header Accept. Errors are {"error": message, "code":
+// code}; wrong arguments are 422 with {"argument": ["message"]}.
+//
+// # Limits
+//
+// A body over Config.MaxBody is refused without being kept: it is read up to a bound and
+// thrown away, so that a client which writes everything before it reads gets its answer.
+package proxy

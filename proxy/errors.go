@@ -1,0 +1,142 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"net/http"
+	"time"
+
+	"github.com/deepfn/deepfn/actions"
+)
+
+// An errorBody is what an error looks like on the wire.
+type errorBody struct {
+	Error string       `json:"error"`
+	Code  actions.Code `json:"code,omitempty"`
+}
+
+// failure answers an error in DEEPaaS' words, which are those of every route that is
+// not OpenWhisk's.
+func failure(e *actions.Error) response {
+	status := deepaasStatus(e)
+	var resp response
+	if status == http.StatusUnprocessableEntity {
+		resp = jsonResponse(status, e.Fields)
+	} else {
+		resp = jsonResponse(status, errorBody{Error: message(e), Code: e.Code})
+	}
+	resp.retryAfter = retryAfter(e, status)
+	return resp
+}
+
+// deepaasStatus maps an error to the status that the DEEPaaS routes answer with.
+func deepaasStatus(e *actions.Error) int {
+	switch e.Code {
+	case actions.Invalid:
+		if len(e.Fields) > 0 {
+			return http.StatusUnprocessableEntity
+		}
+		return http.StatusBadRequest
+	case actions.NotFound:
+		return http.StatusNotFound
+	case actions.Unsupported:
+		return http.StatusNotImplemented
+	case actions.TooLarge:
+		return http.StatusRequestEntityTooLarge
+	case actions.Conflict:
+		return http.StatusConflict
+	case actions.Busy:
+		return http.StatusTooManyRequests
+	case actions.Unavailable, actions.Canceled:
+		return http.StatusServiceUnavailable
+	case actions.Deadline:
+		return http.StatusGatewayTimeout
+	case actions.Failed, actions.Internal:
+		return http.StatusInternalServerError
+	}
+	return http.StatusInternalServerError
+}
+
+// runStatus maps an error to the status that /run answers with. OpenWhisk throws the
+// container away for anything but 200; it sends the activation elsewhere for 503, which
+// is right for a request that this server gave up while it shut down.
+func runStatus(code actions.Code) int {
+	switch code {
+	case actions.Canceled:
+		return http.StatusServiceUnavailable
+	case actions.Invalid, actions.NotFound, actions.Unsupported, actions.TooLarge, actions.Conflict,
+		actions.Busy, actions.Unavailable, actions.Deadline, actions.Failed, actions.Internal:
+		return http.StatusOK
+	}
+	return http.StatusOK
+}
+
+// retryAfter returns the seconds after which the caller may try again, 0 when the
+// status has no such header.
+func retryAfter(e *actions.Error, status int) int {
+	if status != http.StatusTooManyRequests && status != http.StatusServiceUnavailable {
+		return 0
+	}
+	return max(1, int(math.Ceil(e.RetryAfter.Seconds())))
+}
+
+// asError makes an Error of what a call returned, for the request with the given id.
+// Of an internal error only the log sees the cause.
+func asError(err error, id string) *actions.Error {
+	e, ok := errors.AsType[*actions.Error](err)
+	switch {
+	case ok && e.Code != actions.Internal:
+		return e
+	case ok:
+		in := internalError(id)
+		in.Err, in.Logs = err, e.Logs
+		return in
+	case errors.Is(err, context.DeadlineExceeded):
+		return &actions.Error{Code: actions.Deadline, Msg: "the model did not answer before the deadline", Err: err}
+	case errors.Is(err, context.Canceled):
+		return &actions.Error{Code: actions.Canceled, Msg: "the request was given up", Err: err}
+	}
+	in := internalError(id)
+	in.Err = err
+	return in
+}
+
+func internalError(id string) *actions.Error {
+	return actions.Errorf(actions.Internal, "internal error; the log has its cause under request id %s", id)
+}
+
+func drainingError() *actions.Error {
+	return &actions.Error{
+		Code: actions.Unavailable, Msg: "the server is shutting down, try another", RetryAfter: time.Second,
+	}
+}
+
+func (s *Server) tooLargeError() *actions.Error {
+	return actions.Errorf(actions.TooLarge,
+		"the request body is over the limit of %d bytes; send less, or raise the limit of the server", s.cfg.MaxBody)
+}
+
+// message is the text of an error for people.
+func message(e *actions.Error) string {
+	if e.Msg == "" {
+		return string(e.Code)
+	}
+	return e.Msg
+}
+
+// jsonResponse answers with a document and a newline.
+func jsonResponse(status int, v any) response {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil { // only a json.RawMessage from elsewhere can do that
+		return response{
+			status: http.StatusInternalServerError, contentType: jsonType,
+			body: []byte(`{"error":"the answer is not valid JSON","code":"internal"}` + "\n"),
+		}
+	}
+	return response{status: status, contentType: jsonType, body: b.Bytes()}
+}

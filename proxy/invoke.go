@@ -1,0 +1,121 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"mime"
+	"strings"
+	"time"
+
+	"github.com/deepfn/deepfn/actions"
+)
+
+const jsonType = "application/json"
+
+// A call is one invocation on its way through a protocol.
+type call struct {
+	protocol  string // the protocol's name, for logs and metrics
+	requestID string
+	start     time.Time
+	known     bool // the catalog has request.Model
+	values    actions.Values
+	accept    string // what the caller wants, in the syntax of the header Accept
+	request   actions.Request
+	response  actions.Response
+}
+
+// lookUp finds the model of a call.
+func (s *Server) lookUp(ctx context.Context, c *call) (actions.Model, error) {
+	m, err := s.cfg.Catalog.Model(ctx, c.request.Model)
+	c.known = err == nil
+	return m, err
+}
+
+// invoke binds the values of a call to the model's arguments, runs it, and checks that
+// the caller can take the answer.
+func (s *Server) invoke(ctx context.Context, c *call, m actions.Model) error {
+	ranges, err := parseAccept(c.accept)
+	if err != nil {
+		return err
+	}
+	if c.request.Verb == actions.Train {
+		c.request.Args, err = unbound(c.values)
+		c.request.Files = c.values.Files
+	} else {
+		c.request.Args, c.request.Files, err = m.Bind(c.values)
+	}
+	if err != nil {
+		return err
+	}
+	c.request.Accept = c.accept
+	c.response, err = s.cfg.Invoker.Invoke(ctx, c.request)
+	if err != nil {
+		return err
+	}
+	if !ranges.accept(c.response.ContentType) {
+		return notAcceptable(m, c.response.ContentType, c.accept)
+	}
+	return nil
+}
+
+// unbound makes one JSON object of values for a verb whose arguments the catalog does
+// not describe.
+func unbound(v actions.Values) (json.RawMessage, error) {
+	args := make(map[string]any, len(v.JSON)+len(v.Text))
+	for name, value := range v.JSON {
+		args[name] = value
+	}
+	for name, texts := range v.Text {
+		if args[name] = texts; len(texts) == 1 {
+			args[name] = texts[0]
+		}
+	}
+	for name := range args {
+		if name == "accept" || strings.HasPrefix(name, "__ow_") {
+			delete(args, name)
+		}
+	}
+	return json.Marshal(args)
+}
+
+// observe ends a call: it counts it and writes its one log line. It returns err as the
+// caller may see it.
+func (s *Server) observe(ctx context.Context, c *call, err error) *actions.Error {
+	var e *actions.Error
+	code, level := "ok", slog.LevelInfo
+	if err != nil {
+		e = asError(err, c.requestID)
+		code = string(e.Code)
+		if e.Code == actions.Internal {
+			level = slog.LevelError
+		}
+	}
+	total := time.Since(c.start)
+	s.metrics.invocation(c, code, total)
+	if !s.log.Enabled(ctx, level) {
+		return e
+	}
+	attrs := make([]slog.Attr, 0, 8)
+	attrs = append(attrs,
+		slog.String("model", c.request.Model), slog.String("verb", string(c.request.Verb)),
+		slog.String("protocol", c.protocol), slog.String("request_id", c.requestID),
+		slog.String("code", code), slog.Float64("seconds", total.Seconds()))
+	if c.request.ID != c.requestID {
+		attrs = append(attrs, slog.String("activation_id", c.request.ID))
+	}
+	if e != nil && e.Err != nil {
+		attrs = append(attrs, slog.String("error", e.Err.Error()))
+	}
+	s.log.LogAttrs(ctx, level, "invocation", attrs...)
+	return e
+}
+
+// isJSON says whether a media type is that of JSON.
+func isJSON(contentType string) bool {
+	if contentType == jsonType {
+		return true
+	}
+	mediaType, _, _ := mime.ParseMediaType(contentType)
+	return mediaType == jsonType
+}

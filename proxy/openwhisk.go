@@ -1,0 +1,219 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/deepfn/deepfn/actions"
+)
+
+// maxID is how long an id of a caller may be.
+const maxID = 128
+
+// run answers POST /run: one activation. It ends the activation's logs exactly once,
+// before the answer and whatever that is.
+func (s *Server) run(ctx context.Context, r *request) response {
+	var logs []actions.LogLine
+	defer func() { s.activations.end(logs) }()
+
+	if s.draining.Load() {
+		s.metrics.refused("draining")
+		return whiskError(http.StatusServiceUnavailable, drainingError())
+	}
+	a := s.action.Load()
+	if a == nil {
+		return whiskText(http.StatusInternalServerError, "no action defined yet")
+	}
+	c := &call{
+		protocol: "openwhisk", requestID: r.id, start: time.Now(),
+		request: actions.Request{Model: a.model, Verb: a.verb, ID: r.id},
+	}
+	resp, err := s.activate(ctx, c, r)
+	logs = c.response.Logs
+	e := s.observe(ctx, c, err)
+	if e == nil {
+		return resp
+	}
+	if len(logs) == 0 {
+		logs = e.Logs
+	}
+	if resp.status != 0 {
+		return resp
+	}
+	return whiskError(runStatus(e.Code), e)
+}
+
+// activate runs one activation. With an error it may return the response that the
+// contract wants for it.
+func (s *Server) activate(ctx context.Context, c *call, r *request) (response, error) {
+	if r.tooLarge {
+		return response{}, s.tooLargeError()
+	}
+	a, err := parseActivation(r.body)
+	if err != nil {
+		return response{}, err
+	}
+	if a.id != "" {
+		c.request.ID = a.id
+	}
+	switch a.kind {
+	case '{', 'n', 0: // the arguments, null, no value
+	case '[':
+		return response{}, actions.Errorf(actions.Invalid,
+			"%s takes named arguments: value must be an object, not an array", c.request.Model)
+	default:
+		const text = "The action did not receive a dictionary or array as an argument."
+		return whiskText(http.StatusNotFound, text), actions.Errorf(actions.Invalid, text)
+	}
+	if !a.deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = s.withDeadline(ctx, c.start, a.deadline)
+		defer cancel()
+		if ctx.Err() != nil {
+			return response{}, ctx.Err()
+		}
+	}
+	m, err := s.lookUp(ctx, c)
+	if err != nil {
+		return response{}, err
+	}
+	if c.request.Verb == actions.Metadata {
+		return jsonResponse(http.StatusOK, s.modelDocument(m)), nil
+	}
+	c.values.JSON, c.accept = a.values, jsonText(a.values["accept"])
+	if err := s.invoke(ctx, c, m); err != nil {
+		return response{}, err
+	}
+	return s.result(&c.response)
+}
+
+// withDeadline ends ctx the margin before the platform gives up.
+func (s *Server) withDeadline(ctx context.Context, now, deadline time.Time) (context.Context, context.CancelFunc) {
+	margin := max(0, min(s.cfg.DeadlineMargin, deadline.Sub(now)/10))
+	return context.WithDeadline(ctx, deadline.Add(-margin))
+}
+
+// An activation is the body of a /run.
+type activation struct {
+	id       string
+	deadline time.Time // zero when there is none
+	kind     byte      // the first byte of value, 0 without one
+	values   map[string]json.RawMessage
+}
+
+// parseActivation takes a /run body apart. Its values are slices of the body.
+func parseActivation(body []byte) (activation, error) {
+	var a activation
+	bad := scanObject(body, func(s *scanner, key string) bool {
+		if key == "value" {
+			a.kind, a.values = s.peek(), make(map[string]json.RawMessage, 8)
+			if a.kind == '{' {
+				return s.members(a.values)
+			}
+		}
+		raw, ok := s.raw()
+		switch key {
+		case "activation_id":
+			a.id = cleanID(jsonText(raw))
+		case "deadline":
+			a.deadline = parseDeadline(raw)
+		}
+		return ok
+	})
+	if bad != nil {
+		return activation{}, actions.Errorf(actions.Invalid, "Error unmarshaling request: %s", bad.msg)
+	}
+	return a, nil
+}
+
+// parseDeadline reads a string or a number of milliseconds since 1970. What cannot be
+// a deadline of our time is none: test harnesses send "123".
+func parseDeadline(raw json.RawMessage) time.Time {
+	text := string(raw)
+	if len(raw) > 0 && raw[0] == '"' {
+		text = jsonText(raw)
+	}
+	ms, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsNaN(ms) || ms < 1e12 || ms > 1e14 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(ms))
+}
+
+// jsonText returns the text of a JSON string, "" for anything else.
+func jsonText(raw json.RawMessage) string {
+	if len(raw) < 2 || raw[0] != '"' {
+		return ""
+	}
+	if inner := raw[1 : len(raw)-1]; plain(inner) == len(inner) {
+		return string(inner)
+	}
+	var text string
+	if json.Unmarshal(raw, &text) != nil {
+		return ""
+	}
+	return text
+}
+
+// result makes the activation's result of a model's answer.
+func (s *Server) result(a *actions.Response) (response, error) {
+	body := a.Data
+	if !isJSON(a.ContentType) {
+		body = wrapFile(a)
+	} else if first := bytes.TrimLeft(body, " \t\r\n"); len(first) == 0 {
+		body = []byte(`{"result":null}`)
+	} else if first[0] != '{' && first[0] != '[' {
+		body = append(append(append(make([]byte, 0, len(body)+16), `{"result":`...), body...), '}')
+	}
+	if s.cfg.MaxResponse > 0 && int64(len(body)) > s.cfg.MaxResponse {
+		return response{}, actions.Errorf(actions.TooLarge,
+			"the answer has %d bytes, the limit is %d; ask for less, or raise the limit", len(body), s.cfg.MaxResponse)
+	}
+	return response{status: http.StatusOK, contentType: jsonType, body: body}, nil
+}
+
+// wrapFile puts an answer that is not JSON into an object.
+func wrapFile(a *actions.Response) []byte {
+	head := jsonResponse(0, struct {
+		ContentType string `json:"content_type"`
+		Filename    string `json:"filename,omitempty"`
+	}{a.ContentType, a.Filename}).body
+	body := make([]byte, 0, len(head)+base64.StdEncoding.EncodedLen(len(a.Data))+16)
+	body = append(body, bytes.TrimSuffix(head, []byte("}\n"))...)
+	body = append(body, `,"data":"`...)
+	body = base64.StdEncoding.AppendEncode(body, a.Data)
+	return append(body, `"}`...)
+}
+
+// whiskError and whiskText answer an error in OpenWhisk's words.
+func whiskError(status int, e *actions.Error) response {
+	resp := whiskText(status, message(e))
+	resp.retryAfter = 0
+	if status == http.StatusServiceUnavailable {
+		resp.retryAfter = retryAfter(e, status)
+	}
+	return resp
+}
+
+func whiskText(status int, text string) response {
+	return jsonResponse(status, errorBody{Error: text})
+}
+
+// cleanID returns an id that is safe to log and to send, "" when there is none.
+func cleanID(id string) string {
+	if len(id) > maxID {
+		return ""
+	}
+	for i := range len(id) {
+		if c := id[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return ""
+		}
+	}
+	return id
+}

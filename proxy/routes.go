@@ -1,0 +1,157 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strings"
+
+	"github.com/deepfn/deepfn/actions"
+)
+
+// A request is one HTTP request. Its body is valid until the handler returns.
+type request struct {
+	method      string
+	path        string // decoded and cleaned
+	query       string // as it was sent, without '?'
+	contentType string
+	accept      string
+	id          string // what the caller called it, or a new one
+	model       string // the {model} of the route
+	body        []byte // nil when it must not be used again
+	tooLarge    bool   // the body was over Config.MaxBody; body is empty
+}
+
+// A response is the answer to a request.
+type response struct {
+	status      int
+	contentType string
+	body        []byte
+
+	allow       string // header Allow
+	location    string // header Location
+	disposition string // header Content-Disposition
+	retryAfter  int    // header Retry-After in seconds, 0 for none
+}
+
+// A handler answers one kind of request.
+type handler func(ctx context.Context, r *request) response
+
+// A route says which handlers answer a path. One segment of it may be {model}.
+type route struct {
+	path      string
+	get, post handler
+	// always says that the route answers also while the server is draining.
+	always bool
+	// anySize says that the handler answers to bodies that are too large.
+	anySize bool
+}
+
+// routes is the table of all routes, the most used first.
+func (s *Server) routes() []route {
+	return []route{
+		{path: "/run", post: s.run, always: true, anySize: true},
+		{path: "/v2/models/{model}/predict/", post: s.predict},
+		{path: "/healthz", get: s.healthz, always: true},
+		{path: "/readyz", get: s.readyz, always: true},
+		{path: "/metrics", get: s.metricsPage, always: true},
+		{path: "/init", post: s.init},
+		{path: "/v2/models/{model}/train/", post: s.train},
+		{path: "/v2/models/{model}/", get: s.modelPage},
+		{path: "/v2/models/", get: s.modelsPage},
+		{path: "/v2/", get: s.versionPage},
+		{path: "/", get: s.versionsPage},
+	}
+}
+
+// handle answers a request. A panic of a handler becomes a 500.
+func (s *Server) handle(ctx context.Context, r *request) (resp response) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.metrics.panics.Inc()
+			s.log.ErrorContext(ctx, "handler panicked", "path", r.path, "request_id", r.id,
+				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			resp = failure(internalError(r.id))
+			r.body = nil // who panicked may have left somebody who reads it
+		}
+	}()
+	rt, ok := s.match(r)
+	if !ok {
+		return s.unknown(r)
+	}
+	h := rt.post
+	if r.method == http.MethodGet || r.method == http.MethodHead {
+		h = rt.get
+	} else if r.method != http.MethodPost {
+		h = nil
+	}
+	switch {
+	case h == nil:
+		return methodNotAllowed(rt, r)
+	case !rt.always && s.draining.Load():
+		s.metrics.refused("draining")
+		return failure(drainingError())
+	case r.tooLarge:
+		s.metrics.refused("too_large")
+		if !rt.anySize {
+			return failure(s.tooLargeError())
+		}
+	}
+	return h(ctx, r)
+}
+
+// match finds the route of a request and sets the request's model.
+func (s *Server) match(r *request) (*route, bool) {
+	for i := range s.table {
+		if model, ok := matchPath(s.table[i].path, r.path); ok {
+			r.model = model
+			return &s.table[i], true
+		}
+	}
+	return nil, false
+}
+
+// matchPath matches a path and returns what stands for {model}.
+func matchPath(pattern, path string) (model string, ok bool) {
+	before, after, ok := strings.Cut(pattern, "{model}")
+	if !ok {
+		return "", pattern == path
+	}
+	if !strings.HasPrefix(path, before) || !strings.HasSuffix(path[len(before):], after) {
+		return "", false
+	}
+	model = path[len(before) : len(path)-len(after)]
+	return model, model != "" && !strings.Contains(model, "/")
+}
+
+// unknown answers a request for which there is no route: if there is one with a slash
+// at the end, as DEEPaaS has them, with a redirect to it that keeps method and body.
+func (s *Server) unknown(r *request) response {
+	slashed := *r
+	slashed.path += "/"
+	if _, ok := s.match(&slashed); ok {
+		location := (&url.URL{Path: slashed.path, RawQuery: r.query}).String()
+		resp := jsonResponse(http.StatusPermanentRedirect, map[string]string{"location": location})
+		resp.location = location
+		return resp
+	}
+	return failure(actions.Errorf(actions.NotFound, "there is nothing at %s", r.path))
+}
+
+// methodNotAllowed answers a method that a route does not know.
+func methodNotAllowed(rt *route, r *request) response {
+	var allow []string
+	if rt.get != nil {
+		allow = append(allow, http.MethodGet, http.MethodHead)
+	}
+	if rt.post != nil {
+		allow = append(allow, http.MethodPost)
+	}
+	resp := jsonResponse(http.StatusMethodNotAllowed, errorBody{
+		Error: fmt.Sprintf("%s does not take %s", r.path, r.method), Code: actions.Unsupported,
+	})
+	resp.allow = strings.Join(allow, ", ")
+	return resp
+}

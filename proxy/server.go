@@ -1,0 +1,306 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/deepfn/deepfn/actions"
+)
+
+const (
+	headerTimeout = 15 * time.Second // from a request's first byte to the end of its header
+	bodyTimeout   = 5 * time.Minute
+	writeTimeout  = 2 * time.Minute
+	// idleTimeout is longer than clients keep connections (net/http: 90 s), so that no
+	// request meets a connection that is being closed.
+	idleTimeout = 3 * time.Minute
+	// readBuffer bounds the header of a request, too.
+	readBuffer = 16 << 10
+	// A refused body is read and thrown away up to drainBytes or drainTime, so that a
+	// client which writes all of it before it reads gets the answer.
+	drainBytes = 64 << 20
+	drainTime  = 5 * time.Second
+	// firstRead bounds the memory taken before any byte of a body has come, and
+	// keptBuffer that of a buffer that is kept for another request.
+	firstRead  = 1 << 20
+	keptBuffer = 4 << 20
+)
+
+// A Server answers the protocols for one invoker. Make it with New. Its methods may be
+// called by many at once, Serve once only.
+type Server struct {
+	cfg         Config
+	log         *slog.Logger
+	metrics     *metrics
+	table       []route
+	activations activationLog
+	buffers     sync.Pool // of *[]byte, for bodies
+	idPrefix    string
+	ids         atomic.Uint64
+
+	draining    atomic.Bool
+	initialized atomic.Bool            // an /init has succeeded or is being tried
+	action      atomic.Pointer[action] // what /run runs; nil before /init
+}
+
+// New makes a server. It does nothing before Serve is called.
+func New(cfg Config) *Server {
+	cfg = cfg.withDefaults()
+	s := &Server{
+		cfg: cfg, log: cfg.Log,
+		metrics:     newMetrics(cfg.Invoker.Stats, cfg.Version),
+		activations: activationLog{out: cfg.Stdout, err: cfg.Stderr},
+		idPrefix:    strconv.FormatInt(time.Now().UnixNano(), 36) + "-",
+	}
+	s.table = s.routes()
+	if cfg.Model != "" {
+		s.action.Store(&action{model: cfg.Model, verb: actions.Predict})
+	}
+	return s
+}
+
+// Serve answers requests on ln until ctx ends. Then it drains: /readyz says no, new
+// requests get 503, and those in flight may finish within Config.Grace. It returns nil
+// when that is done, or an error when the listener breaks before. It closes ln.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	// Requests end with giveUp and not with ctx, whose end only begins the drain.
+	requests, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	cs := newConnections()
+	defer cs.end()
+	fs := s.http(requests, cs)
+	served := make(chan error, 1)
+	go func() { served <- fs.Serve(ln) }() // ends when ln is closed
+	select {
+	case err := <-served:
+		_ = ln.Close()
+		if err == nil {
+			err = net.ErrClosed
+		}
+		return fmt.Errorf("proxy: serve: %w", err)
+	case <-ctx.Done():
+		s.drain(ctx, cs, ln, giveUp)
+		if err := <-served; err != nil {
+			s.log.WarnContext(ctx, "listener broke while draining", "error", err.Error())
+		}
+		return nil
+	}
+}
+
+// http makes the HTTP server; its requests end with ctx.
+func (s *Server) http(ctx context.Context, cs *connections) *fasthttp.Server {
+	return &fasthttp.Server{
+		Handler: func(fc *fasthttp.RequestCtx) {
+			cs.set(fc.Conn(), busy)
+			s.serve(ctx, fc)
+		},
+		ErrorHandler: s.malformed,
+		HeaderReceived: func(*fasthttp.RequestHeader) fasthttp.RequestConfig {
+			return fasthttp.RequestConfig{ReadTimeout: bodyTimeout}
+		},
+		ConnState: func(c net.Conn, state fasthttp.ConnState) {
+			switch state {
+			case fasthttp.StateNew:
+				cs.set(c, fresh)
+			case fasthttp.StateActive:
+				cs.awake(c)
+			case fasthttp.StateIdle:
+				cs.set(c, idle)
+			case fasthttp.StateHijacked, fasthttp.StateClosed:
+				cs.remove(c)
+			}
+		},
+		StreamRequestBody:            true,
+		DisablePreParseMultipartForm: true,
+		MaxRequestBodySize:           int(s.cfg.MaxBody),
+		ReadBufferSize:               readBuffer,
+		ReadTimeout:                  headerTimeout,
+		WriteTimeout:                 writeTimeout,
+		IdleTimeout:                  idleTimeout,
+		NoDefaultServerHeader:        true,
+		NoDefaultContentType:         true,
+		SecureErrorLogMessage:        true,
+		Logger:                       httpLog{s.log},
+	}
+}
+
+// serve answers one request.
+func (s *Server) serve(ctx context.Context, fc *fasthttp.RequestCtx) {
+	s.metrics.inFlight.Inc()
+	defer s.metrics.inFlight.Dec()
+	r := s.request(fc)
+	buf := s.buffer()
+	body, err := s.readBody(fc, *buf)
+	switch {
+	case errors.Is(err, errTooLarge):
+		r.tooLarge = true
+	case err != nil:
+		s.malformed(fc, err)
+		return
+	}
+	r.body = body
+	s.send(fc, r.id, s.handle(ctx, &r))
+	if r.body != nil && cap(body) <= keptBuffer {
+		*buf = body[:0]
+		s.buffers.Put(buf)
+	}
+}
+
+// request makes a request of what the header says.
+func (s *Server) request(fc *fasthttp.RequestCtx) request {
+	h := &fc.Request.Header
+	r := request{
+		method: intern(fc.Method()), path: intern(fc.Path()),
+		query:       string(fc.URI().QueryString()),
+		contentType: intern(h.ContentType()),
+		accept:      intern(h.Peek("Accept")),
+		id:          cleanID(string(h.Peek("X-Request-Id"))),
+	}
+	if r.id == "" {
+		r.id = s.idPrefix + strconv.FormatUint(s.ids.Add(1), 36)
+	}
+	return r
+}
+
+// intern makes a string of b, without memory for the usual ones.
+func intern(b []byte) string {
+	switch string(b) {
+	case "POST":
+		return "POST"
+	case "GET":
+		return "GET"
+	case "/run":
+		return "/run"
+	case jsonType:
+		return jsonType
+	case "*/*":
+		return "*/*"
+	}
+	return string(b)
+}
+
+func (s *Server) buffer() *[]byte {
+	if buf, ok := s.buffers.Get().(*[]byte); ok {
+		return buf
+	}
+	return new([]byte)
+}
+
+// readBody reads the body into buf, which it may replace. A body over the limit is
+// thrown away and gives errTooLarge.
+func (s *Server) readBody(fc *fasthttp.RequestCtx, buf []byte) ([]byte, error) {
+	stream := fc.RequestBodyStream()
+	if stream == nil {
+		return buf[:0], nil
+	}
+	length := int64(fc.Request.Header.ContentLength()) // negative when it is chunked
+	if length > s.cfg.MaxBody {
+		return buf[:0], discard(fc, stream)
+	}
+	if want := min(max(length, 512), firstRead); int64(cap(buf)) < want {
+		buf = make([]byte, 0, want)
+	}
+	body, err := readAll(stream, buf[:0], s.cfg.MaxBody)
+	switch {
+	case errors.Is(err, errTooLarge):
+		return buf[:0], discard(fc, stream)
+	case err == nil && length >= 0 && int64(len(body)) != length:
+		err = io.ErrUnexpectedEOF
+	}
+	return body, err
+}
+
+// errTooLarge says that a body is over the limit.
+var errTooLarge = errors.New("proxy: the request body is too large")
+
+// readAll reads r to its end into buf, which it grows as bytes come, up to limit.
+func readAll(r io.Reader, buf []byte, limit int64) ([]byte, error) {
+	for {
+		if len(buf) == cap(buf) {
+			grown := make([]byte, len(buf), min(int64(cap(buf))*2, limit+1))
+			copy(grown, buf)
+			buf = grown
+		}
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case int64(len(buf)) > limit:
+			return buf, errTooLarge
+		case errors.Is(err, io.EOF):
+			return buf, nil
+		case err != nil:
+			return buf, err
+		}
+	}
+}
+
+// discard throws away what is left of a refused body. If that is too much, the
+// connection closes after the answer.
+func discard(fc *fasthttp.RequestCtx, stream io.Reader) error {
+	_ = fc.Conn().SetReadDeadline(time.Now().Add(drainTime))
+	_, err := io.CopyN(io.Discard, stream, drainBytes)
+	if !errors.Is(err, io.EOF) {
+		fc.SetConnectionClose()
+	}
+	return errTooLarge
+}
+
+// send answers with a response.
+func (s *Server) send(fc *fasthttp.RequestCtx, id string, resp response) {
+	h := &fc.Response.Header
+	fc.SetStatusCode(resp.status)
+	h.SetContentType(resp.contentType)
+	h.Set("X-Request-Id", id)
+	for _, header := range []struct{ name, value string }{
+		{"Allow", resp.allow}, {"Location", resp.location}, {"Content-Disposition", resp.disposition},
+	} {
+		if header.value != "" {
+			h.Set(header.name, header.value)
+		}
+	}
+	if resp.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(resp.retryAfter))
+	}
+	if resp.contentType != jsonType {
+		h.Set("X-Content-Type-Options", "nosniff") // a model's file runs in nobody's browser
+	}
+	if s.draining.Load() {
+		fc.SetConnectionClose()
+	}
+	fc.Response.SetBodyRaw(resp.body)
+}
+
+// malformed answers a request that could not be read, and closes the connection.
+func (s *Server) malformed(fc *fasthttp.RequestCtx, err error) {
+	status, text := http.StatusBadRequest, "the HTTP request could not be read: "+err.Error()
+	if nerr, ok := errors.AsType[net.Error](err); ok && nerr.Timeout() {
+		status, text = http.StatusRequestTimeout, "the request did not arrive in time"
+	} else if _, ok := errors.AsType[*fasthttp.ErrSmallBuffer](err); ok {
+		status, text = http.StatusRequestHeaderFieldsTooLarge,
+			fmt.Sprintf("the header of the request is over the limit of %d bytes", readBuffer)
+	}
+	s.metrics.refused("malformed")
+	s.send(fc, s.idPrefix+strconv.FormatUint(s.ids.Add(1), 36),
+		jsonResponse(status, errorBody{Error: text, Code: actions.Invalid}))
+	fc.SetConnectionClose()
+}
+
+// httpLog is the HTTP server's own log: connections that broke.
+type httpLog struct{ log *slog.Logger }
+
+// Printf implements fasthttp.Logger.
+func (l httpLog) Printf(format string, args ...any) {
+	l.log.Debug("http", "message", string(bytes.TrimSpace(fmt.Appendf(nil, format, args...))))
+}
