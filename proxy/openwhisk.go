@@ -140,7 +140,7 @@ func parseDeadline(raw json.RawMessage) time.Time {
 		text = jsonText(raw)
 	}
 	ms, err := strconv.ParseFloat(text, 64)
-	if err != nil || math.IsNaN(ms) || ms < 1e12 || ms > 1e14 {
+	if err != nil || math.IsNaN(ms) || ms < 1e11 || ms > 1e14 {
 		return time.Time{}
 	}
 	return time.UnixMilli(int64(ms))

@@ -1,0 +1,122 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func jsonSamples() []string {
+	return []string{
+		`{}`, ` { } `, `{"a":1}`, `{"a":1,"a":2}`, `{"a":[1,2,{"b":[]}],"c":{"d":null},"e":true,"f":false}`,
+		`{"":""}`, `{"a\"b\\":"c\/\b\f\n\r\t\u00e9\uD83D\ude00"}`, `{"a":"\u12g4"}`, `{"a":"\u 123"}`, `{"a":"\x"}`,
+		`{"a":"` + strings.Repeat("x", 100) + `"}`, "{\"a\":\"\x1f\"}", "{\"a\":\"12345678\x00\"}", `{"a":"é☃"}`,
+		`{"a":-0,"b":0.5,"c":1e9,"d":1E-9,"e":-12.25e+3}`, `{"a":01}`, `{"a":1.}`, `{"a":.5}`, `{"a":-}`, `{"a":1e}`, `{"a":+1}`,
+		`{"a":1,}`, `{,}`, `{"a"}`, `{"a":}`, `{"a" 1}`, `{a:1}`, `{'a':1}`, `{"a":[1,]}`, `{"a":[,]}`, `{"a":[1 2]}`,
+		`{"a":tru}`, `{"a":nul}`, `{"a":falsE}`, `{`, `}`, ``, ` `, `{"a":"`, `{"a":"\`, `{"a":1}}`, `{"a":1} x`, `[]`, `null`, `"a"`, `1`,
+		"\ufeff{}", `{"a":NaN}`, `{"a":Infinity}`, "{\"a\"\u00a0:1}", `{"a":1}` + "\x00", `{"a":{"b":}}`, `{"a":{1:2}}`,
+	}
+}
+
+func TestScanObject(t *testing.T) {
+	for _, text := range jsonSamples() {
+		checkScan(t, []byte(text))
+	}
+}
+
+func FuzzScanObject(f *testing.F) {
+	for _, text := range jsonSamples() {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) { checkScan(t, data) })
+}
+
+// checkScan wants what encoding/json says of data.
+func checkScan(t *testing.T, data []byte) {
+	t.Helper()
+	got := make(map[string]json.RawMessage)
+	bad := scanObject(data, func(s *scanner, key string) bool {
+		raw, ok := s.raw()
+		got[key] = raw
+		return ok
+	})
+	nested := 0
+	bad2 := scanObject(data, func(s *scanner, _ string) bool {
+		if s.peek() == '{' {
+			return s.object(func(s *scanner, _ string) bool { nested++; return s.value() })
+		}
+		return s.value()
+	})
+	if (bad == nil) != (bad2 == nil) {
+		t.Errorf("%q: got %v taken apart once, %v twice", data, bad, bad2)
+	}
+	var want map[string]json.RawMessage
+	err := json.Unmarshal(data, &want)
+	isObject := err == nil && want != nil && utf8.Valid(data) && len(data) < 900
+	if isObject != (bad == nil) && len(data) < 900 {
+		t.Fatalf("%q: got %v, encoding/json says %v", data, bad, err)
+	}
+	if bad != nil || !isObject {
+		return
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%q: %s", data, diff)
+	}
+}
+
+func TestScanObjectLimits(t *testing.T) {
+	deep := func(n int) []byte { return []byte(`{"a":` + strings.Repeat("[", n) + strings.Repeat("]", n) + `}`) }
+	many := func(n int) []byte {
+		return []byte("{" + strings.TrimSuffix(strings.Repeat(`"a":1,`, n), ",") + "}")
+	}
+	value := func(s *scanner, _ string) bool { return s.value() }
+	for name, tt := range map[string]struct {
+		data []byte
+		ok   bool
+	}{
+		"deep": {deep(maxDepth - 1), true}, "too deep": {deep(maxDepth), false}, "far too deep": {deep(1 << 20), false},
+		"many": {many(maxMembers), true}, "too many": {many(maxMembers + 1), false},
+		"many inside": {append(append([]byte(`{"a":`), many(5*maxMembers)...), '}'), true},
+	} {
+		if bad := scanObject(tt.data, value); (bad == nil) != tt.ok {
+			t.Errorf("%s: got %v, want ok %v", name, bad, tt.ok)
+		}
+	}
+}
+
+func TestPlain(t *testing.T) {
+	for n := range 40 {
+		for _, c := range []byte{'"', '\\', 0, 0x1f} {
+			b := append(bytes.Repeat([]byte{0xff}, n), c)
+			b = append(b, "0123456789"...)
+			if got := plain(b); got != n {
+				t.Errorf("got %d of %q, want %d", got, b, n)
+			}
+		}
+	}
+}
+
+func BenchmarkScanObject(b *testing.B) {
+	data := []byte(`{"value":{"image":"` + strings.Repeat("iVBORw0KGgoAAAAN", 1<<16) + `"}}`)
+	value := func(s *scanner, _ string) bool { return s.value() }
+	b.Run("scanner", func(b *testing.B) {
+		b.SetBytes(int64(len(data)))
+		for b.Loop() {
+			if scanObject(data, value) != nil {
+				b.Fatal("not valid")
+			}
+		}
+	})
+	b.Run("json.Valid", func(b *testing.B) {
+		b.SetBytes(int64(len(data)))
+		for b.Loop() {
+			if !json.Valid(data) {
+				b.Fatal("not valid")
+			}
+		}
+	})
+}
