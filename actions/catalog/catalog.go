@@ -51,6 +51,7 @@ type Config struct {
 type Catalog struct {
 	cfg       Config
 	libraries map[string]library // by GOOS/GOARCH
+	stallTime time.Duration
 
 	mu       sync.Mutex // guards readings and broken
 	readings map[string]reading
@@ -85,6 +86,7 @@ func New(cfg Config) *Catalog {
 	return &Catalog{
 		cfg:       cfg,
 		libraries: libraries(),
+		stallTime: stallTime,
 		readings:  make(map[string]reading),
 		broken:    make(map[string]string),
 	}

@@ -16,9 +16,6 @@ const (
 	stallTime = time.Minute
 )
 
-// errStalled is the cause of a download that stood still.
-var errStalled = fmt.Errorf("nothing came for %v", stallTime)
-
 // httpsOnly is a client that follows few redirects, and to HTTPS alone.
 func httpsOnly(client *http.Client) *http.Client {
 	var own http.Client
@@ -69,11 +66,12 @@ func (c *Catalog) download(ctx context.Context, p piece, work string) error {
 	c.cfg.Log.Info("fetching", "file", p.name, "url", p.file.URL, "size_bytes", resp.ContentLength)
 	started := time.Now()
 
-	stall := time.AfterFunc(stallTime, func() { cancel(errStalled) })
+	stalled := fmt.Errorf("GET %s: nothing came for %v", p.file.URL, c.stallTime)
+	stall := time.AfterFunc(c.stallTime, func() { cancel(stalled) })
 	defer stall.Stop()
-	err = c.store(p, p.file.URL, work, progress{resp.Body, stall})
-	if errors.Is(context.Cause(ctx), errStalled) {
-		return fmt.Errorf("GET %s: %w", p.file.URL, errStalled)
+	err = c.store(p, p.file.URL, work, progress{resp.Body, stall, c.stallTime})
+	if errors.Is(context.Cause(ctx), stalled) {
+		return stalled
 	}
 	if err == nil {
 		c.cfg.Log.Info("fetched", "file", p.name, "path", p.path, "seconds", time.Since(started).Seconds())
@@ -85,12 +83,13 @@ func (c *Catalog) download(ctx context.Context, p piece, work string) error {
 type progress struct {
 	r     io.Reader
 	stall *time.Timer
+	d     time.Duration
 }
 
 func (p progress) Read(b []byte) (int, error) {
 	n, err := p.r.Read(b)
 	if n > 0 {
-		p.stall.Reset(stallTime)
+		p.stall.Reset(p.d)
 	}
 	return n, err
 }
