@@ -263,9 +263,9 @@ func parseBody(r *request) (v actions.Values, bad *jsonError, err error) {
 		v.Text, err = parseQuery(string(r.body))
 	case mediaType == "", mediaType == jsonType, strings.HasSuffix(mediaType, "+json"):
 		v.JSON = make(map[string]json.RawMessage, 8)
-		bad = scanObject(r.body, func(s *scanner, key string) bool {
+		bad = scanObject(r.body, func(s *scanner, key []byte) bool {
 			raw, ok := s.raw()
-			v.JSON[key] = raw
+			v.JSON[string(key)] = raw
 			return ok
 		})
 	default:

@@ -152,8 +152,8 @@ func parseInit(body []byte) (initValue, *jsonError) {
 	var in initValue
 	value := make(map[string]json.RawMessage)
 	kind := byte('n')
-	bad := scanObject(body, func(s *scanner, key string) bool {
-		if key == "value" {
+	bad := scanObject(body, func(s *scanner, key []byte) bool {
+		if string(key) == "value" {
 			if kind = s.peek(); kind == '{' {
 				return s.members(value)
 			}
@@ -185,22 +185,22 @@ func parseEnv(raw json.RawMessage) (map[string]string, *jsonError) {
 	if len(raw) == 0 || raw[0] == 'n' {
 		return env, nil
 	}
-	bad := scanObject(raw, func(s *scanner, key string) bool {
+	bad := scanObject(raw, func(s *scanner, key []byte) bool {
 		value, ok := s.raw()
 		if !ok {
 			return false
 		}
 		switch value[0] {
 		case '"':
-			env[key] = jsonText(value)
+			env[string(key)] = jsonText(value)
 		case 'n':
-			env[key] = ""
+			env[string(key)] = ""
 		default:
 			var b bytes.Buffer
 			if json.Compact(&b, value) != nil {
 				return false
 			}
-			env[key] = b.String()
+			env[string(key)] = b.String()
 		}
 		return true
 	})

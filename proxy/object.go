@@ -36,8 +36,8 @@ type scanner struct {
 
 // scanObject walks over data, which must be one JSON object. It calls member for each
 // member, with the scanner before the member's value; member moves it past that, with
-// value or object, and returns what these returned.
-func scanObject(data []byte, member func(s *scanner, key string) bool) *jsonError {
+// value or object, and returns what these returned. The key is valid until it returns.
+func scanObject(data []byte, member func(s *scanner, key []byte) bool) *jsonError {
 	s := &scanner{data: data}
 	s.space()
 	if s.peek() != '{' && json.Valid(data) {
@@ -64,7 +64,7 @@ func (s *scanner) reason() *jsonError {
 }
 
 // object moves past an object and calls member for each of its members.
-func (s *scanner) object(member func(s *scanner, key string) bool) bool {
+func (s *scanner) object(member func(s *scanner, key []byte) bool) bool {
 	if !s.open('{') {
 		return false
 	}
@@ -92,9 +92,9 @@ func (s *scanner) object(member func(s *scanner, key string) bool) bool {
 
 // members moves past an object and puts its members into m; the last of a name stays.
 func (s *scanner) members(m map[string]json.RawMessage) bool {
-	return s.object(func(s *scanner, key string) bool {
+	return s.object(func(s *scanner, key []byte) bool {
 		raw, ok := s.raw()
-		m[key] = raw
+		m[string(key)] = raw
 		return ok
 	})
 }
@@ -169,19 +169,19 @@ func (s *scanner) shut() bool {
 }
 
 // key moves past a member's name and the colon.
-func (s *scanner) key() (string, bool) {
+func (s *scanner) key() ([]byte, bool) {
 	start := s.pos
 	if !s.text() {
-		return "", false
+		return nil, false
 	}
 	quoted := s.data[start:s.pos]
 	name := quoted[1 : len(quoted)-1]
 	if plain(name) == len(name) {
-		return string(name), s.colon()
+		return name, s.colon()
 	}
 	var key string
 	err := json.Unmarshal(quoted, &key)
-	return key, err == nil && s.colon()
+	return []byte(key), err == nil && s.colon()
 }
 
 func (s *scanner) colon() bool {

@@ -39,15 +39,15 @@ func FuzzScanObject(f *testing.F) {
 func checkScan(t *testing.T, data []byte) {
 	t.Helper()
 	got := make(map[string]json.RawMessage)
-	bad := scanObject(data, func(s *scanner, key string) bool {
+	bad := scanObject(data, func(s *scanner, key []byte) bool {
 		raw, ok := s.raw()
-		got[key] = raw
+		got[string(key)] = raw
 		return ok
 	})
 	nested := 0
-	bad2 := scanObject(data, func(s *scanner, _ string) bool {
+	bad2 := scanObject(data, func(s *scanner, _ []byte) bool {
 		if s.peek() == '{' {
-			return s.object(func(s *scanner, _ string) bool { nested++; return s.value() })
+			return s.object(func(s *scanner, _ []byte) bool { nested++; return s.value() })
 		}
 		return s.value()
 	})
@@ -73,7 +73,7 @@ func TestScanObjectLimits(t *testing.T) {
 	many := func(n int) []byte {
 		return []byte("{" + strings.TrimSuffix(strings.Repeat(`"a":1,`, n), ",") + "}")
 	}
-	value := func(s *scanner, _ string) bool { return s.value() }
+	value := func(s *scanner, _ []byte) bool { return s.value() }
 	for name, tt := range map[string]struct {
 		data []byte
 		ok   bool
@@ -102,7 +102,7 @@ func TestPlain(t *testing.T) {
 
 func BenchmarkScanObject(b *testing.B) {
 	data := []byte(`{"value":{"image":"` + strings.Repeat("iVBORw0KGgoAAAAN", 1<<16) + `"}}`)
-	value := func(s *scanner, _ string) bool { return s.value() }
+	value := func(s *scanner, _ []byte) bool { return s.value() }
 	b.Run("scanner", func(b *testing.B) {
 		b.SetBytes(int64(len(data)))
 		for b.Loop() {

@@ -110,15 +110,15 @@ type activation struct {
 // parseActivation takes a /run body apart. Its values are slices of the body.
 func parseActivation(body []byte) (activation, error) {
 	var a activation
-	bad := scanObject(body, func(s *scanner, key string) bool {
-		if key == "value" {
+	bad := scanObject(body, func(s *scanner, key []byte) bool {
+		if string(key) == "value" {
 			a.kind, a.values = s.peek(), make(map[string]json.RawMessage, 8)
 			if a.kind == '{' {
 				return s.members(a.values)
 			}
 		}
 		raw, ok := s.raw()
-		switch key {
+		switch string(key) {
 		case "activation_id":
 			a.id = cleanID(jsonText(raw))
 		case "deadline":
@@ -135,11 +135,10 @@ func parseActivation(body []byte) (activation, error) {
 // parseDeadline reads a string or a number of milliseconds since 1970. What cannot be
 // a deadline of our time is none: test harnesses send "123".
 func parseDeadline(raw json.RawMessage) time.Time {
-	text := string(raw)
-	if len(raw) > 0 && raw[0] == '"' {
-		text = jsonText(raw)
+	if len(raw) >= 2 && raw[0] == '"' {
+		raw = raw[1 : len(raw)-1]
 	}
-	ms, err := strconv.ParseFloat(text, 64)
+	ms, err := strconv.ParseFloat(string(raw), 64)
 	if err != nil || math.IsNaN(ms) || ms < 1e11 || ms > 1e14 {
 		return time.Time{}
 	}
