@@ -1,0 +1,120 @@
+// Package worker keeps a model in a child process: [Start] starts the child and lets
+// it load the model, [Worker.Call] runs a request in it, [Worker.Close] ends it. A Go
+// program is such a child by calling [Serve]. What follows is the protocol between the
+// two, for children in other languages.
+//
+// # Process
+//
+// The child leads a process group of its own, which is killed as a whole, and is killed
+// by the kernel when the parent ends. The variable DEEPFN_WORKER of its environment
+// holds the version of the protocol that the parent speaks; a child without it was
+// started by hand. It should remove the variable and set close-on-exec on descriptors 3
+// to 6, so that programs that it starts do not get them. Its descriptors are
+//
+//	0     /dev/null
+//	1, 2  pipes: what it prints there is logged
+//	3     pipe: control frames from the parent
+//	4     pipe: control frames to the parent
+//	5     memory file: requests, written by the parent
+//	6     memory file: responses, written by the child
+//
+// The parent says that it wants no more by closing its end of 3. A child that reads the
+// end of the file finishes what it works on, sends the answers, and ends. If it takes
+// longer than StopGrace it is killed.
+//
+// # Memory
+//
+// Requests and responses lie in lanes, one for each call that may run at the same time.
+// The frame start says how many lanes there are and how many bytes (limit) a call may
+// use of one. A lane takes limit bytes, rounded up to a multiple of 64 KiB. Lane i of
+// the responses begins at i times that; the requests are 64 KiB further, because the
+// first 64 KiB of their file hold the cancel words: 64 bytes for each lane, of which the
+// first 8 are a call's id (see Cancel). Both files have exactly the size that follows.
+// They are sealed, so that nobody can make them shorter under the other's hands, and
+// take memory only where they were written to; after a large payload, the parent gives
+// the pages back.
+//
+// The child may write to the memory of a request that it works on, and may use it until
+// it has sent the answer. The parent never reads it.
+//
+// # Frames
+//
+// A control frame has 64 bytes. All numbers in this protocol are little-endian.
+//
+//	at  bytes
+//	 0  4   "DFNW"
+//	 4  2   version of the protocol: 1
+//	 6  1   type
+//	 7  1   flags
+//	 8  8   id of the call
+//	16  4   lane
+//	20  4   number of parts in the payload
+//	24  8   length of the payload, which begins at the start of the lane
+//	32  8   deadline in nanoseconds since 1970, 0 for none
+//	40  8   time that the call ran in nanoseconds
+//	48  8   limit
+//	56  4   number of lanes
+//	60  4   id of the child's process
+//
+// The first two fields are the same in every version. What a type does not use is 0 when
+// it is sent and ignored when it is read. The types are, in the order of a conversation:
+//
+//	1 hello   child   version, process id, flags: 1 if it wants SIGUSR1 (see Cancel)
+//	2 start   parent  lanes, limit, deadline; payload in lane 0: one part, the setup
+//	3 ready   child   payload in lane 0: one part, information on the model as JSON
+//	4 failed  child   instead of ready; payload in lane 0: an error. The child ends
+//	5 call    parent  id, lane, deadline; payload: a request
+//	6 result  child   id, lane, run time; payload: one part, the response
+//	7 error   child   id, lane, run time; payload: an error
+//
+// The parent refuses a hello of another version with both versions in its message. Every
+// call gets exactly one result or error, on its lane and with its id; on one lane there
+// is one call at a time. Ids count up from 1. With more lanes than one, answers may come
+// in any order.
+//
+// # Payloads
+//
+// A part begins at the next multiple of 8, counted from the start of the lane, with
+//
+//	at  bytes
+//	 0  4   length of the name
+//	 4  4   length of the media type
+//	 8  4   length of the filename
+//	12  4   0
+//	16  8   length of the data
+//
+// The three strings follow without space between them, each of at most 64 KiB. The data
+// begin at the next multiple of 64, so that arrays can be used where they lie.
+//
+// A request begins with four lengths of 4 bytes, and the strings model, verb
+// ("predict", "train", "metadata"), id and accept that have them. Its parts follow: the
+// first are the arguments, one JSON object or nothing; each of the others is a file.
+// A response is one part without a name. An error is one part of at most 1 MiB, a JSON
+// object
+//
+//	{"code": "invalid", "msg": "…", "fields": {"name": ["…"]}, "retry_after_ms": 0}
+//
+// with the codes of package actions; only code and msg are required, and an unknown code
+// means "failed". A response that is longer than limit is the error "too_large".
+//
+// # Cancel
+//
+// When a caller leaves, the parent writes the id of its call into the cancel word of the
+// lane, and sends SIGUSR1 to a child whose hello asked for it. The child should end the
+// call soon; what it answers is thrown away. A child that has not answered after
+// CancelGrace is killed. The lane is taken until then, and [Worker.Settle] waits for it.
+//
+// # Output
+//
+// What the child prints between the call and its answer is returned with the answer. The
+// child has to flush its streams before it answers; the parent reads the pipes empty
+// when it has the answer. A line is split after 64 KiB, and after 10 MiB the lines of a
+// call are dropped and counted. What is printed at other times goes to Config.Log, and
+// so does everything if the child works on several calls at a time.
+//
+// # Trust
+//
+// Neither side believes the other. Lengths, counts, lanes and ids are copied out of the
+// shared memory and checked before they are used. A child that breaks the protocol is
+// killed, and the calls that it worked on fail with a message that says what it did.
+package worker

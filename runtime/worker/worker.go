@@ -1,0 +1,363 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/deepfn/deepfn/actions"
+)
+
+const (
+	defaultMaxPayload = 64 << 20
+	defaultGrace      = 5 * time.Second
+	// endGrace is how long a child that has closed its control pipe may take to end,
+	// and how long the pipes of a dead child are read if others hold them open.
+	endGrace = 500 * time.Millisecond
+)
+
+// Config says which program is a worker's child and what it may do.
+type Config struct {
+	// Argv is the program and its arguments. Required. A name without a slash is
+	// looked up in PATH.
+	Argv []string
+	// Env is added to the environment of this process, each "KEY=value".
+	Env []string
+	// Dir is the working directory of the child; empty means that of this process.
+	Dir string
+	// Setup is handed to the child, which loads the model that it describes. It may be
+	// nil.
+	Setup json.RawMessage
+	// MaxPayload is how many bytes one call may take in each direction, with the
+	// names and paddings of its parts. The default is 64 MiB, the most about 1 TiB.
+	// The memory is taken when it is used, not before.
+	MaxPayload int64
+	// Concurrency is how many calls the child works on at the same time, at most 64.
+	// The default is 1. With more than one call at a time nobody can say which of
+	// them printed a line, so all lines go to Log.
+	Concurrency int
+	// CancelGrace is how long a call may go on after its caller has left; then the
+	// worker is killed. The default is 5 seconds.
+	CancelGrace time.Duration
+	// StopGrace is how long Close waits for the child to end by itself before it kills
+	// it. The default is 5 seconds.
+	StopGrace time.Duration
+	// Log takes the lines that the child prints outside of a call. The default is to
+	// discard them.
+	Log *slog.Logger
+}
+
+func (c *Config) setDefaults() error {
+	if len(c.Argv) == 0 || c.MaxPayload < 0 || c.Concurrency < 0 {
+		return errors.New("a Config needs an Argv, and no negative number")
+	}
+	if c.MaxPayload == 0 {
+		c.MaxPayload = defaultMaxPayload
+	}
+	if c.Concurrency == 0 {
+		c.Concurrency = 1
+	}
+	if c.CancelGrace <= 0 {
+		c.CancelGrace = defaultGrace
+	}
+	if c.StopGrace <= 0 {
+		c.StopGrace = defaultGrace
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// A Worker is a model in a child process. Its methods may be called by many at the
+// same time.
+type Worker struct {
+	cfg     Config
+	proc    *process
+	mem     *memory
+	logs    *logs
+	info    json.RawMessage
+	signals bool   // the child takes SIGUSR1
+	onLeave func() // interrupt, as a value that is made once
+
+	send  sync.Mutex // guards in, inFD and outBuf
+	in    *os.File   // what the child reads; closed to stop it
+	inFD  int
+	frame [frameSize]byte
+
+	reading chan struct{} // holds a token while somebody reads, who guards the next three
+	out     *os.File
+	outBuf  [frameSize]byte
+	outLen  int
+
+	calls sync.WaitGroup // those who use mem, logs and out; Add under mu
+	dead  chan struct{}  // closed when the process was reaped and err is set
+	gone  chan struct{}  // closed when all that the worker held was given back
+
+	mu        sync.Mutex // guards everything below
+	lanes     []*lane
+	free      []*lane
+	lastID    uint64
+	abandoned int           // calls that go on without their callers
+	settled   chan struct{} // closed when there are none; nil when nobody waits
+	closing   bool
+	ended     bool  // the process was reaped
+	cause     error // why it was killed
+	err       error
+}
+
+// Start starts a child and waits until it has loaded its model. The context bounds the
+// start alone.
+//
+// The error is an *actions.Error: what the child itself said, Unavailable if it ended
+// or broke the protocol, Deadline or Canceled if ctx did. Its Logs are the last lines
+// that the child printed.
+func Start(ctx context.Context, cfg Config) (*Worker, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, actions.Errorf(actions.Invalid, "worker: %w", err)
+	}
+	if ctx.Err() != nil {
+		return nil, leftError(ctx, "the start of the worker", nil)
+	}
+	w := &Worker{
+		cfg:     cfg,
+		reading: make(chan struct{}, 1),
+		dead:    make(chan struct{}),
+		gone:    make(chan struct{}),
+	}
+	w.onLeave = w.interrupt
+	for i := range cfg.Concurrency {
+		l := &lane{index: i, answer: make(chan frame, 1)}
+		w.lanes = append(w.lanes, l)
+		w.free = append(w.free, l)
+	}
+	if err := w.launch(); err != nil {
+		return nil, actions.Errorf(actions.Unavailable, "worker: start %s: %w", cfg.Argv[0], err)
+	}
+	if err := w.load(ctx); err != nil {
+		return nil, w.startError(ctx, err)
+	}
+	w.logs.loaded()
+	return w, nil
+}
+
+// launch starts the process with its pipes and its memory.
+func (w *Worker) launch() (err error) {
+	var files []*os.File // the child's ends, and ours until all is well
+	defer func() {
+		for _, f := range files {
+			_ = f.Close()
+		}
+		if err != nil && w.mem != nil {
+			w.mem.close()
+		}
+	}()
+	if w.mem, err = newMemory(w.cfg.Concurrency, w.cfg.MaxPayload); err != nil {
+		return err
+	}
+	for range 4 {
+		r, wr, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		files = append(files, r, wr)
+	}
+	in, out, stdout, stderr := files[0:2], files[2:4], files[4:6], files[6:8]
+	extra := []*os.File{in[0], out[1], w.mem.reqFile, w.mem.respFile}
+	if w.proc, err = spawn(&w.cfg, stdout[1], stderr[1], extra); err != nil {
+		return err
+	}
+	w.in, w.out = in[1], out[0]
+	if w.inFD, err = rawFD(w.in); err == nil {
+		w.logs, err = newLogs(w.cfg.Log, stdout[0], stderr[0])
+	}
+	if err != nil {
+		w.proc.kill()
+		return err
+	}
+	files = []*os.File{in[0], out[1], stdout[1], stderr[1]}
+	go w.live()
+	return nil
+}
+
+// rawFD returns the descriptor of f, which stays in the poller.
+func rawFD(f *os.File) (int, error) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	n := -1
+	err = conn.Control(func(fd uintptr) { n = int(fd) })
+	return n, err
+}
+
+// live is the one goroutine that notices the end of the process and clears up after
+// it. It ends when the process has and the last call has returned.
+func (w *Worker) live() {
+	<-w.proc.exited
+	w.mu.Lock()
+	w.ended = true
+	// From now on reads see the end of the pipe, unless another process holds it open.
+	_ = w.out.SetReadDeadline(time.Now().Add(endGrace))
+	w.mu.Unlock()
+	w.logs.drain(endGrace)
+
+	w.mu.Lock()
+	switch {
+	case w.cause != nil:
+		w.err = w.cause
+	case !w.closing:
+		w.err = fmt.Errorf("worker: the process ended: %s", w.proc.state)
+	}
+	w.mu.Unlock()
+	close(w.dead)
+
+	w.calls.Wait()
+	w.hangUp()
+	_ = w.out.Close()
+	w.logs.close()
+	w.mem.close()
+	close(w.gone)
+}
+
+// load speaks with the child until it has loaded the model.
+func (w *Worker) load(ctx context.Context) error {
+	w.reading <- struct{}{}
+	defer func() { <-w.reading }()
+	stop := context.AfterFunc(ctx, w.onLeave)
+	defer stop()
+
+	hello, err := w.next(ctx)
+	if err != nil {
+		return err
+	}
+	if hello.typ != frameHello {
+		return fmt.Errorf("the child began with a frame of type %d", hello.typ)
+	}
+	w.signals = hello.flags&wantsSignal != 0
+	n, err := putParts(w.mem.request(0), 0, "the setup", []part{{contentType: jsonType, data: w.cfg.Setup}})
+	if err != nil {
+		return err
+	}
+	start := frame{
+		typ: frameStart, parts: 1, length: uint64(n), deadline: deadline(ctx),
+		limit: uint64(w.mem.limit), lanes: uint32(w.mem.lanes),
+	}
+	if err := w.post(&start); err != nil {
+		return err
+	}
+	f, err := w.next(ctx)
+	if err != nil {
+		return err
+	}
+	b := w.mem.response(0)
+	if f.length > uint64(len(b)) {
+		return fmt.Errorf("an answer of %d bytes in a lane of %d", f.length, len(b))
+	}
+	switch f.typ {
+	case frameReady:
+		p, err := parseOne(b[:f.length], f.parts)
+		w.info = append(json.RawMessage(nil), p.data...)
+		return err
+	case frameFailed:
+		failure, err := parseFailure(b[:f.length], f.parts)
+		if err != nil {
+			return err
+		}
+		return failure
+	default:
+		return fmt.Errorf("the child answered the start with a frame of type %d", f.typ)
+	}
+}
+
+// startError kills the child and makes the error of Start of why it did not succeed.
+func (w *Worker) startError(ctx context.Context, err error) error {
+	if errors.Is(err, errHungUp) {
+		// The child is ending, and how it ends says more than that it hung up.
+		select {
+		case <-w.dead:
+		case <-ctx.Done():
+		case <-time.After(endGrace):
+			w.fail(errors.New("it closed its control pipe"))
+		}
+	}
+	w.proc.kill()
+	<-w.gone
+	tail := w.logs.tailLines()
+	if failure, ok := errors.AsType[*actions.Error](err); ok {
+		failure.Logs = tail
+		return failure
+	}
+	if errors.Is(err, errLeft) {
+		return leftError(ctx, "the start of the worker", tail)
+	}
+	what := err.Error()
+	if ended := w.Err(); errors.Is(err, errHungUp) && ended != nil {
+		what = strings.TrimPrefix(ended.Error(), "worker: ")
+	}
+	if n := len(tail); n > 0 {
+		what += ": " + tail[n-1].Text[:min(len(tail[n-1].Text), 500)]
+	}
+	return &actions.Error{
+		Code: actions.Unavailable, Msg: fmt.Sprintf("worker: start %s: %s", w.cfg.Argv[0], what), Logs: tail, Err: err,
+	}
+}
+
+// Info returns what the child said about itself when it was ready, as JSON.
+func (w *Worker) Info() json.RawMessage { return w.info }
+
+// PID returns the id of the process.
+func (w *Worker) PID() int { return w.proc.pid }
+
+// Done returns a channel that is closed when the process has ended and was reaped.
+func (w *Worker) Done() <-chan struct{} { return w.dead }
+
+// Err returns why the process ended: nil while it runs and after Close has ended it.
+func (w *Worker) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+// Close ends the child and waits until it is gone, with all processes of its group. A
+// call that it works on may be finished within StopGrace. Close may be called more than
+// once. It returns nil.
+func (w *Worker) Close() error {
+	w.mu.Lock()
+	w.closing = true
+	w.mu.Unlock()
+	w.hangUp()
+	grace := time.NewTimer(w.cfg.StopGrace)
+	defer grace.Stop()
+	select {
+	case <-w.dead:
+	case <-grace.C:
+		w.proc.kill()
+	}
+	<-w.gone
+	return nil
+}
+
+// hangUp closes the pipe that the child reads, which tells it to end.
+func (w *Worker) hangUp() {
+	w.send.Lock()
+	defer w.send.Unlock()
+	_ = w.in.Close()
+	w.inFD = -1
+}
+
+// fail kills the child. The first cause is the one that counts.
+func (w *Worker) fail(cause error) {
+	w.mu.Lock()
+	if w.cause == nil && !w.ended {
+		w.cause = fmt.Errorf("worker: the process was killed: %w", cause)
+	}
+	w.mu.Unlock()
+	w.proc.kill()
+}
