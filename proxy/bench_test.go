@@ -10,6 +10,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttputil"
@@ -41,8 +42,9 @@ func (b benchCatalog) Model(context.Context, string) (actions.Model, error) { re
 
 // runBody is a /run with a text of n bytes.
 func runBody(n int) string {
-	return `{"activation_id":"44e1c24aa47f4a16a1c24aa47f6a16d5","action_name":"/guest/echo","deadline":"4102444800000","value":{"text":"` +
-		strings.Repeat("a", n) + `"}}`
+	deadline := time.Now().Add(5 * time.Minute).UnixMilli()
+	return fmt.Sprintf(`{"activation_id":"44e1c24aa47f4a16a1c24aa47f6a16d5","action_name":"/guest/echo","deadline":"%d","value":{"text":"%s"}}`,
+		deadline, strings.Repeat("a", n))
 }
 
 func BenchmarkRun(b *testing.B) {

@@ -24,26 +24,37 @@ const (
 	idle                   // between requests
 )
 
+// A connection is what is known of a connection.
+type connection struct {
+	state  connState
+	giveUp context.CancelFunc // ends the request; nil without one
+}
+
 // connections are the open connections of a listener.
 type connections struct {
-	mu     sync.Mutex // guards states and counts
-	states map[net.Conn]connState
+	mu     sync.Mutex // guards all and counts
+	all    map[net.Conn]connection
 	counts [idle + 1]int
 	// changed has room for one signal that some count became less.
 	changed chan struct{}
 }
 
 func newConnections() *connections {
-	return &connections{states: make(map[net.Conn]connState), changed: make(chan struct{}, 1)}
+	return &connections{all: make(map[net.Conn]connection), changed: make(chan struct{}, 1)}
 }
 
 // set notes what an open connection does.
 func (cs *connections) set(c net.Conn, state connState) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	cs.forgetLocked(c)
-	cs.states[c] = state
-	cs.counts[state]++
+	cs.setLocked(c, connection{state: state})
+}
+
+// begin notes that a request has come, which giveUp ends.
+func (cs *connections) begin(c net.Conn, giveUp context.CancelFunc) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.setLocked(c, connection{state: busy, giveUp: giveUp})
 }
 
 // awake notes that an idle connection has begun to receive a request. A fresh one is
@@ -51,11 +62,28 @@ func (cs *connections) set(c net.Conn, state connState) {
 func (cs *connections) awake(c net.Conn) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if cs.states[c] == idle {
-		cs.forgetLocked(c)
-		cs.states[c] = busy
-		cs.counts[busy]++
+	if cs.all[c].state == idle {
+		cs.setLocked(c, connection{state: busy})
 	}
+}
+
+func (cs *connections) setLocked(c net.Conn, to connection) {
+	cs.forgetLocked(c)
+	cs.all[c] = to
+	cs.counts[to.state]++
+}
+
+// requests returns the connections with a request, and how to give that up.
+func (cs *connections) requests() map[net.Conn]context.CancelFunc {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	requests := make(map[net.Conn]context.CancelFunc)
+	for c, conn := range cs.all {
+		if conn.giveUp != nil {
+			requests[c] = conn.giveUp
+		}
+	}
+	return requests
 }
 
 // remove notes that a connection has ended.
@@ -66,12 +94,12 @@ func (cs *connections) remove(c net.Conn) {
 }
 
 func (cs *connections) forgetLocked(c net.Conn) {
-	state, ok := cs.states[c]
+	was, ok := cs.all[c]
 	if !ok {
 		return
 	}
-	delete(cs.states, c)
-	cs.counts[state]--
+	delete(cs.all, c)
+	cs.counts[was.state]--
 	select {
 	case cs.changed <- struct{}{}:
 	default:
@@ -108,7 +136,7 @@ func (cs *connections) wait(limit time.Duration, states ...connState) bool {
 func (cs *connections) closeAll() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	for c := range cs.states {
+	for c := range cs.all {
 		_ = c.Close()
 	}
 }

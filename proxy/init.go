@@ -18,6 +18,9 @@ const initOnce = "Cannot initialize the action more than once."
 // codeForms says what the code of an action may be.
 const codeForms = `the code of an action is {"model": "name"}, as JSON or in base64, and names a model of the server`
 
+// maxCode is how long code may be, in JSON; no model's name is as long.
+const maxCode = 64 << 10
+
 // An action is what /run runs.
 type action struct {
 	model string
@@ -93,7 +96,11 @@ func (s *Server) choose(in initValue) (a action, status int, err error) {
 	if a.model != "" {
 		return a, 0, nil
 	}
-	code := strings.TrimSpace(in.code)
+	if len(in.code) > maxCode {
+		return a, http.StatusBadGateway, actions.Errorf(actions.Invalid,
+			"Cannot start action: the code has %d bytes; %s", len(in.code), codeForms)
+	}
+	code := strings.TrimSpace(jsonText(in.code))
 	if code == "" {
 		return a, http.StatusForbidden, actions.Errorf(actions.Invalid, "Missing main/no code to execute.")
 	}
@@ -141,7 +148,7 @@ func parseCode(code []byte) (string, error) {
 
 // An initValue is the value of an /init.
 type initValue struct {
-	code   string
+	code   json.RawMessage // a string, or absent; it is decoded only if it counts
 	binary bool
 	main   string
 	env    map[string]string
@@ -166,10 +173,14 @@ func parseInit(body []byte) (initValue, *jsonError) {
 	if bad != nil {
 		return in, bad
 	}
+	in.code = value["code"]
+	if len(in.code) > 0 && in.code[0] != '"' && in.code[0] != 'n' {
+		return in, &jsonError{msg: "value.code is not a string"}
+	}
 	for _, field := range []struct {
 		name, is string
 		into     any
-	}{{"code", "a string", &in.code}, {"main", "a string", &in.main}, {"binary", "a boolean", &in.binary}} {
+	}{{"main", "a string", &in.main}, {"binary", "a boolean", &in.binary}} {
 		if raw := value[field.name]; raw != nil && json.Unmarshal(raw, field.into) != nil {
 			return in, &jsonError{msg: "value." + field.name + " is not " + field.is}
 		}

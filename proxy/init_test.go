@@ -58,6 +58,8 @@ func TestInit(t *testing.T) {
 		{"bad base64", "", `{"value":{"code":"%%%","binary":true}}`, 400, `{"error":"cannot decode the request: illegal base64 data at input byte 0"}` + "\n", ""},
 		{"source text", "", `{"value":{"code":"def main(args): pass"}}`, 502, `{"error":"Cannot start action: ` + forms, ""},
 		{"zip", "", `{"value":{"code":"` + b64("PK\x03\x04....") + `","binary":true}}`, 502, `{"error":"Cannot start action: the code is a zip archive; ` + forms, ""},
+		{"large code", "", `{"value":{"code":"` + strings.Repeat("A", 1<<20) + `","binary":true}}`, 502, `{"error":"Cannot start action: the code has 1048578 bytes; ` + forms, ""},
+		{"server has a model: large code", "echo", `{"value":{"code":"` + strings.Repeat("A", 1<<20) + `","binary":true}}`, 200, initOK, "echo"},
 		{"JSON without model", "", `{"value":{"code":"{}"}}`, 502, `{"error":"Cannot start action: ` + forms, ""},
 		{"JSON with more", "", `{"value":{"code":"{\"model\":\"echo\",\"x\":1}"}}`, 502, `{"error":"Cannot start action: ` + forms, ""},
 		{"unknown model", "", `{"value":{"code":"{\"model\":\"nope\"}"}}`, 502, `{"error":"there is no model \"nope\"; there are echo, other"}` + "\n", ""},

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -169,6 +171,19 @@ func TestRunLogs(t *testing.T) {
 		if st.out.String() != out || st.err.String() != err {
 			t.Errorf("got stdout %q and stderr %q, want %q and %q", st.out.String(), st.err.String(), out, err)
 		}
+	}
+}
+
+// What a buffer holds back would become part of the next activation's logs.
+func TestRunFlushes(t *testing.T) {
+	var out, err bytes.Buffer
+	s := New(Config{
+		Model: "echo", Invoker: &fakeInvoker{}, Catalog: fakeCatalog{},
+		Stdout: bufio.NewWriter(&out), Stderr: bufio.NewWriter(&err),
+	})
+	post(t, s, "/run", `{}`)
+	if out.String() != sentinel+"\n" || err.String() != sentinel+"\n" {
+		t.Errorf("got %q and %q when the answer was there", out.String(), err.String())
 	}
 }
 

@@ -77,8 +77,11 @@ func New(cfg Config) *Server {
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	// Requests end with giveUp and not with ctx, whose end only begins the drain.
 	requests, giveUp := context.WithCancel(context.WithoutCancel(ctx))
-	defer giveUp()
 	cs := newConnections()
+	var watching sync.WaitGroup
+	watching.Go(func() { cs.watch(requests) })
+	defer watching.Wait()
+	defer giveUp()
 	defer cs.end()
 	fs := s.http(requests, cs)
 	served := make(chan error, 1)
@@ -103,7 +106,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 func (s *Server) http(ctx context.Context, cs *connections) *fasthttp.Server {
 	return &fasthttp.Server{
 		Handler: func(fc *fasthttp.RequestCtx) {
-			cs.set(fc.Conn(), busy)
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			cs.begin(fc.Conn(), cancel)
 			s.serve(ctx, fc)
 		},
 		ErrorHandler: s.malformed,

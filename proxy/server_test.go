@@ -440,6 +440,44 @@ func TestDrainIdle(t *testing.T) {
 	}
 }
 
+// A model does not go on working for a client that has gone.
+func TestClientGone(t *testing.T) {
+	gone := make(chan error, 1)
+	begun := make(chan struct{})
+	inv := &fakeInvoker{answer: func(ctx context.Context, _ actions.Request) (actions.Response, error) {
+		close(begun)
+		<-ctx.Done()
+		gone <- ctx.Err()
+		return actions.Response{}, ctx.Err()
+	}}
+	r := start(t, Config{Model: "echo", Invoker: inv})
+	c := r.dial(t)
+	_, _ = io.WriteString(c, "POST /run HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+	<-begun
+	_ = c.Close()
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want context.Canceled", err)
+	}
+}
+
+// A client that waits is not taken for one that has gone.
+func TestClientWaits(t *testing.T) {
+	checked := make(chan struct{})
+	inv := &fakeInvoker{answer: func(ctx context.Context, _ actions.Request) (actions.Response, error) {
+		select {
+		case <-ctx.Done():
+			return actions.Response{}, ctx.Err()
+		case <-checked:
+			return actions.Response{ContentType: jsonType, Data: []byte(`{}`)}, nil
+		}
+	}}
+	r := start(t, Config{Model: "echo", Invoker: inv})
+	time.AfterFunc(5*clientCheck/2, func() { close(checked) })
+	if resp, body := r.do(t, "POST", "/run", `{}`); resp.StatusCode != 200 || body != `{}` {
+		t.Errorf("got %s %s", resp.Status, body)
+	}
+}
+
 type brokenListener struct{ net.Listener }
 
 func (brokenListener) Accept() (net.Conn, error) { return nil, errors.New("broken") }
