@@ -56,7 +56,7 @@ type Config struct {
 	// is 100 ms.
 	DeadlineMargin time.Duration
 	// Grace is how long requests in flight may go on after Serve's context has ended.
-	// The default is 30 s.
+	// The default is 30 s; a negative value means that they are given up at once.
 	Grace time.Duration
 
 	// Stdout and Stderr take what models print during an activation, and the line that
@@ -80,7 +80,7 @@ func (c Config) withDefaults() Config {
 	if c.DeadlineMargin <= 0 {
 		c.DeadlineMargin = 100 * time.Millisecond
 	}
-	if c.Grace <= 0 {
+	if c.Grace == 0 {
 		c.Grace = 30 * time.Second
 	}
 	if c.Stdout == nil {

@@ -15,7 +15,8 @@ const (
 	maxMembers = 1000
 )
 
-// A jsonError says why data is not the JSON object that was wanted.
+// A jsonError says why data is not the JSON object that was wanted. Each protocol puts
+// that into its own words.
 type jsonError struct {
 	msg string
 	// offset is the byte at which it was noticed; 0 is unknown.
@@ -23,8 +24,6 @@ type jsonError struct {
 	// valid says that data is JSON, though of another type.
 	valid bool
 }
-
-func (e *jsonError) Error() string { return e.msg }
 
 // A scanner walks over JSON without decoding it. It accepts what encoding/json accepts,
 // if it is UTF-8 and not nested too deep; the values it finds are slices of data.
