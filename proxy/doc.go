@@ -9,7 +9,9 @@
 // with {"ok":true}, after the model can predict. The model is, in this order, that of
 // Config, DEEPFN_MODEL of env, or that of code, which is {"model": "name"}, plain or as
 // base64 with binary. The entry point main chooses the verb: predict (also "" and
-// "main"), train or metadata. A second /init is 403, a failed one may be tried again.
+// "main"), train or metadata. A body that is not JSON is 400, a second /init 403 and so
+// is one without code when nothing else names a model, everything else that keeps the
+// model from being ready 502. A failed /init may be tried again.
 //
 // POST /run takes {"value": {arguments}, "activation_id", "deadline", …}. It answers 200
 // also to errors, as {"error": "message"}, because any other status costs the container
@@ -36,6 +38,12 @@
 // "predictions": answer}, everything else as it is. The wanted media type comes from an
 // argument accept or from the header Accept. Errors are {"error": message, "code":
 // code}; wrong arguments are 422 with {"argument": ["message"]}.
+//
+// # Health
+//
+// GET /healthz is 200 while the process lives, /readyz when Config.Ready has no objection
+// and the server is not draining, else 503 with the reason. GET /metrics is for
+// Prometheus. Every answer carries X-Request-Id, the caller's if it sent a sound one.
 //
 // # Limits
 //

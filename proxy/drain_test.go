@@ -14,6 +14,7 @@ import (
 	"github.com/deepfn/deepfn/actions"
 )
 
+// blocking makes an answer that comes when release is closed; each call is announced.
 func blocking(release <-chan struct{}) (begun chan struct{}, answer func(context.Context, actions.Request) (actions.Response, error)) {
 	begun = make(chan struct{}, 10)
 	return begun, func(ctx context.Context, _ actions.Request) (actions.Response, error) {
@@ -93,6 +94,7 @@ func TestDrainGrace(t *testing.T) {
 	wantSentinels(t, r.streams, 1)
 }
 
+// A connection on which nothing comes does not hold up the end, and is closed.
 func TestDrainIdle(t *testing.T) {
 	r := start(t, Config{Model: "echo", Grace: time.Hour})
 	silent, kept := r.dial(t), r.dial(t)
@@ -110,6 +112,7 @@ func TestDrainIdle(t *testing.T) {
 	}
 }
 
+// A model does not go on working for a client that has gone.
 func TestClientGone(t *testing.T) {
 	gone := make(chan error, 1)
 	begun := make(chan struct{})
@@ -129,6 +132,7 @@ func TestClientGone(t *testing.T) {
 	}
 }
 
+// A client that waits is not taken for one that has gone.
 func TestClientWaits(t *testing.T) {
 	checked := make(chan struct{})
 	inv := &fakeInvoker{answer: func(ctx context.Context, _ actions.Request) (actions.Response, error) {

@@ -102,7 +102,7 @@ func echoModel(name string) actions.Model {
 	}
 }
 
-// strictModel has one required argument.
+// strictCatalog has one model, with a required argument.
 type strictCatalog struct{ fakeCatalog }
 
 func (strictCatalog) Model(context.Context, string) (actions.Model, error) {

@@ -15,6 +15,8 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
+// A client that writes all of its body before it reads gets the answer, whether the
+// server can know the size before or not, and the body is not kept.
 func TestTooLarge(t *testing.T) {
 	const size = 32 << 20
 	r := start(t, Config{Model: "echo", MaxBody: 1 << 20})

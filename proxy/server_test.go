@@ -14,9 +14,7 @@ import (
 )
 
 // A running server has an address; stop begins the drain, and done yields what Serve
-
 // returned.
-
 type running struct {
 	*Server
 	*streams
@@ -26,7 +24,6 @@ type running struct {
 }
 
 // start serves a Config on a port of this machine until the test ends.
-
 func start(tb testing.TB, cfg Config) *running {
 	tb.Helper()
 	s, st := newServer(tb, cfg)
@@ -45,7 +42,6 @@ func start(tb testing.TB, cfg Config) *running {
 }
 
 // dial opens a connection for bytes as they are.
-
 func (r *running) dial(tb testing.TB) net.Conn {
 	tb.Helper()
 	c, err := new(net.Dialer).DialContext(tb.Context(), "tcp", r.addr)
@@ -57,7 +53,6 @@ func (r *running) dial(tb testing.TB) net.Conn {
 }
 
 // An answer is what a client got, without the body.
-
 type answer struct {
 	Status     string
 	StatusCode int
@@ -67,7 +62,6 @@ type answer struct {
 }
 
 // read reads one answer.
-
 func read(tb testing.TB, r *bufio.Reader, method string) (answer, string) {
 	tb.Helper()
 	resp, err := http.ReadResponse(r, &http.Request{Method: method})
@@ -155,10 +149,6 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// A client that writes all of its body before it reads gets the answer, whether the
-
-// server can know the size before or not, and the body is not kept.
-
 func TestPipelineAndContinue(t *testing.T) {
 	r := start(t, Config{Model: "echo"})
 	c := r.dial(t)
@@ -181,7 +171,6 @@ func TestPipelineAndContinue(t *testing.T) {
 }
 
 // Every client gets its own answer.
-
 func TestAnswersAreNotMixed(t *testing.T) {
 	const clients, requests = 32, 20
 	r := start(t, Config{Model: "echo"})
@@ -213,11 +202,3 @@ func TestAnswersAreNotMixed(t *testing.T) {
 	wg.Wait()
 	wantSentinels(t, r.streams, clients*requests/2)
 }
-
-// blocking makes an answer that comes when release is closed; each call is announced.
-
-// A connection on which nothing comes does not hold up the end, and is closed.
-
-// A model does not go on working for a client that has gone.
-
-// A client that waits is not taken for one that has gone.
