@@ -7,6 +7,7 @@ decode/NAME        a picture in some format, drawn here
 decode/NAME.png    its pixels, as Pillow reads them
 resize/*.png       resize/rgb.png and resize/gray.png in other sizes
 steps.json         softmax, top labels and CTC text by numpy
+npy/*              arrays as numpy saves them
 models.json        what the two real models say to decode/line.png and decode/turned.png
 """
 
@@ -188,6 +189,28 @@ def steps():
     }, indent=1, ensure_ascii=False) + "\n")
 
 
+def npy():
+    out = HERE / "npy"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    arrays = {
+        "f4": np.arange(6, dtype="<f4").reshape(2, 3) / 2,
+        "f8": np.array([0.1, -2, 1e300]),
+        "f2": np.array([1.5, -65504], np.float16),
+        "i8": np.array([[-1], [1 << 40]]),
+        "u1": np.array([0, 1, 254, 255], np.uint8),
+        "b1": np.array([True, False]),
+        "big": np.array([1, -2], ">i4"),
+        "scalar": np.array(7, np.float32),
+        "empty": np.zeros((0, 3), np.float32),
+    }
+    for name, array in arrays.items():
+        np.save(out / f"{name}.npy", array)
+    for version in (2, 3):
+        with open(out / f"v{version}.npy", "wb") as f:
+            np.lib.format.write_array(f, np.array([2], np.float32), (version, 0))
+
+
 def line_tensor(path, min_width, max_width=None):
     """Height 48, BGR, -1 to 1, zeros to the right, as PP-OCR wants it."""
     rgb = upright(path)
@@ -227,4 +250,5 @@ if __name__ == "__main__":
     decode()
     resize()
     steps()
+    npy()
     models()

@@ -1,0 +1,300 @@
+package onnx
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+)
+
+// maxRank is the most dimensions that a tensor may have.
+const maxRank = 32
+
+// parseTensor reads a tensor in JSON: nested lists, a single value, or an object with
+// data (nested or flat), shape and datatype, of which the last two may be missing. The
+// elements become those of the kind k. Lists without elements have the shapes [0],
+// [2,0] and so on.
+func parseTensor(data json.RawMessage, k kind) (tensor, error) {
+	if data = bytes.TrimSpace(data); len(data) == 0 || data[0] != '{' {
+		return parseNested(data, k)
+	}
+	var o struct {
+		Data     json.RawMessage `json:"data"`
+		Shape    []int64         `json:"shape"`
+		Datatype string          `json:"datatype"`
+	}
+	if err := strict(data, &o); err != nil {
+		return tensor{}, err
+	}
+	if len(o.Data) == 0 {
+		return tensor{}, errors.New(`the object has no "data"`)
+	}
+	if said, ok := kindNamed(o.Datatype); o.Datatype != "" && (!ok || said != k) {
+		return tensor{}, fmt.Errorf("got datatype %q, want %s", o.Datatype, k)
+	}
+	t, err := parseNested(o.Data, k)
+	if err != nil || o.Shape == nil {
+		return t, err
+	}
+	have := elements(t.shape, math.MaxInt64)
+	if len(o.Shape) > maxRank || elements(o.Shape, math.MaxInt64) != have {
+		return tensor{}, fmt.Errorf("got %d numbers for a shape of %s", have, shapeText(o.Shape))
+	}
+	t.shape = o.Shape
+	return t, nil
+}
+
+func parseNested(data []byte, k kind) (tensor, error) {
+	n := nested{rest: data}
+	var err error
+	t := tensor{kind: k}
+	switch k {
+	case fp32:
+		t.data, err = collect(&n, func(s string) (float32, error) { v, err := strconv.ParseFloat(s, 32); return float32(v), err })
+	case fp64:
+		t.data, err = collect(&n, func(s string) (float64, error) { return strconv.ParseFloat(s, 64) })
+	case fp16:
+		t.data, err = collect(&n, func(s string) (uint16, error) {
+			v, err := strconv.ParseFloat(s, 32)
+			return floatToHalf(float32(v)), err
+		})
+	case bf16:
+		t.data, err = collect(&n, func(s string) (uint16, error) {
+			v, err := strconv.ParseFloat(s, 32)
+			return floatToBrain(float32(v)), err
+		})
+	case uint8s:
+		t.data, err = collect(&n, unsigned[uint8](8))
+	case uint16s:
+		t.data, err = collect(&n, unsigned[uint16](16))
+	case uint32s:
+		t.data, err = collect(&n, unsigned[uint32](32))
+	case uint64s:
+		t.data, err = collect(&n, unsigned[uint64](64))
+	case int8s:
+		t.data, err = collect(&n, signed[int8](8))
+	case int16s:
+		t.data, err = collect(&n, signed[int16](16))
+	case int32s:
+		t.data, err = collect(&n, signed[int32](32))
+	case int64s:
+		t.data, err = collect(&n, signed[int64](64))
+	case bools:
+		t.data, err = collect(&n, boolean)
+	case strs:
+		t.data, err = collect(&n, quoted)
+	}
+	if err != nil {
+		return tensor{}, err
+	}
+	t.shape = n.shape
+	return t, nil
+}
+
+func signed[T int8 | int16 | int32 | int64](bits int) func(string) (T, error) {
+	return func(s string) (T, error) { v, err := strconv.ParseInt(s, 10, bits); return T(v), err }
+}
+
+func unsigned[T uint8 | uint16 | uint32 | uint64](bits int) func(string) (T, error) {
+	return func(s string) (T, error) { v, err := strconv.ParseUint(s, 10, bits); return T(v), err }
+}
+
+func boolean(s string) (bool, error) {
+	if s != "true" && s != "false" {
+		return false, strconv.ErrSyntax
+	}
+	return s == "true", nil
+}
+
+func quoted(s string) (v string, err error) {
+	err = json.Unmarshal([]byte(s), &v)
+	return v, err
+}
+
+// nested walks a JSON value of lists of lists. The value need not be valid JSON
+// otherwise; whatever is wrong is found.
+type nested struct {
+	rest  []byte
+	shape []int64
+	deep  bool // the depth of the elements is known
+	n     int  // elements so far
+}
+
+// collect returns the elements of n and leaves their shape in it.
+func collect[T any](n *nested, parse func(string) (T, error)) ([]T, error) {
+	out := []T{}
+	err := n.walk(0, func(token []byte) error {
+		v, err := parse(string(token))
+		if err != nil {
+			return fmt.Errorf("element %d: %.40q is not a %T in range", len(out), token, v)
+		}
+		out = append(out, v)
+		return nil
+	})
+	if err == nil && len(n.space()) > 0 {
+		err = fmt.Errorf("got %.20q behind the end", n.rest)
+	}
+	n.shape = slices.Clip(n.shape)
+	if n.shape == nil {
+		n.shape = []int64{}
+	}
+	return out, err
+}
+
+func (n *nested) space() []byte {
+	n.rest = bytes.TrimLeft(n.rest, " \t\r\n")
+	return n.rest
+}
+
+func (n *nested) walk(depth int, element func([]byte) error) error {
+	if len(n.space()) == 0 {
+		return errors.New("the value is cut short")
+	}
+	if n.rest[0] != '[' {
+		return n.scalar(depth, element)
+	}
+	if depth == maxRank {
+		return fmt.Errorf("lists are nested more than %d deep", maxRank)
+	}
+	if n.deep && depth >= len(n.shape) {
+		return fmt.Errorf("a list stands where a number is expected, after %d numbers", n.n)
+	}
+	n.rest = n.rest[1:]
+	first := depth == len(n.shape)
+	if first {
+		n.shape = append(n.shape, -1)
+	}
+	count := int64(0)
+	for len(n.space()) > 0 && n.rest[0] != ']' {
+		if count > 0 {
+			if n.rest[0] != ',' {
+				return fmt.Errorf("got %.20q, want a comma or ]", n.rest)
+			}
+			n.rest = n.rest[1:]
+		}
+		if err := n.walk(depth+1, element); err != nil {
+			return err
+		}
+		count++
+	}
+	if len(n.rest) == 0 {
+		return errors.New("the value is cut short")
+	}
+	n.rest = n.rest[1:]
+	if n.shape[depth] >= 0 && n.shape[depth] != count {
+		return fmt.Errorf("the lists are of different lengths: %d and %d, after %d numbers", n.shape[depth], count, n.n)
+	}
+	n.shape[depth] = count
+	if count == 0 {
+		n.deep = true // nothing lies deeper
+	}
+	return nil
+}
+
+func (n *nested) scalar(depth int, element func([]byte) error) error {
+	if depth != len(n.shape) {
+		return fmt.Errorf("a number stands where a list is expected, after %d numbers", n.n)
+	}
+	n.deep = true
+	end := bytes.IndexAny(n.rest, ",] \t\r\n")
+	if n.rest[0] == '"' {
+		end = endOfString(n.rest)
+	}
+	if end < 0 {
+		end = len(n.rest)
+	}
+	token := n.rest[:end]
+	n.rest = n.rest[end:]
+	n.n++
+	return element(token)
+}
+
+func endOfString(b []byte) int {
+	for i := 1; i < len(b); i++ {
+		switch b[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return -1
+}
+
+// appendTensor writes {"datatype", "shape", "data"}, the data flat. What JSON cannot
+// write, NaN and infinities, is null.
+func appendTensor(b []byte, t tensor) ([]byte, error) {
+	b = append(b, `{"datatype":"`+t.kind.String()+`","shape":[`...)
+	for i, d := range t.shape {
+		b = strconv.AppendInt(comma(b, i), d, 10)
+	}
+	b = append(b, `],"data":[`...)
+	switch d := t.data.(type) {
+	case []string:
+		for i, v := range d {
+			text, err := json.Marshal(v)
+			if err != nil {
+				return nil, err
+			}
+			b = append(comma(b, i), text...)
+		}
+	case []bool:
+		for i, v := range d {
+			b = strconv.AppendBool(comma(b, i), v)
+		}
+	case []float64:
+		b = appendFloats(b, d, 64)
+	case []int64:
+		b = appendInts(b, d)
+	case []int32:
+		b = appendInts(b, d)
+	case []int16:
+		b = appendInts(b, d)
+	case []int8:
+		b = appendInts(b, d)
+	case []uint64:
+		for i, v := range d {
+			b = strconv.AppendUint(comma(b, i), v, 10)
+		}
+	case []uint32:
+		b = appendInts(b, d)
+	case []uint8:
+		b = appendInts(b, d)
+	default:
+		if d, ok := t.data.([]uint16); ok && t.kind == uint16s {
+			b = appendInts(b, d)
+		} else {
+			b = appendFloats(b, t.floats(), 32)
+		}
+	}
+	return append(b, "]}"...), nil
+}
+
+func comma(b []byte, i int) []byte {
+	if i > 0 {
+		b = append(b, ',')
+	}
+	return b
+}
+
+func appendInts[T int8 | int16 | int32 | int64 | uint8 | uint16 | uint32](b []byte, d []T) []byte {
+	for i, v := range d {
+		b = strconv.AppendInt(comma(b, i), int64(v), 10)
+	}
+	return b
+}
+
+func appendFloats[T float32 | float64](b []byte, d []T, bits int) []byte {
+	for i, v := range d {
+		b = comma(b, i)
+		if f := float64(v); math.IsNaN(f) || math.IsInf(f, 0) {
+			b = append(b, "null"...)
+		} else {
+			b = strconv.AppendFloat(b, f, 'g', -1, bits)
+		}
+	}
+	return b
+}
