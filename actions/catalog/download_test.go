@@ -28,7 +28,7 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{halfway: make(chan struct{}, 1), resume: make(chan struct{})}
+	s := &site{halfway: make(chan struct{}, 8), resume: make(chan struct{})}
 	plain := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(plain.Close)
 	mux := http.NewServeMux()
@@ -49,7 +49,7 @@ func newSite(t *testing.T) *site {
 		_, _ = io.WriteString(w, "weights")
 	})
 	mux.HandleFunc("/endless", func(w http.ResponseWriter, _ *http.Request) {
-		for {
+		for range 16 << 20 {
 			if _, err := io.WriteString(w, "more "); err != nil {
 				return
 			}

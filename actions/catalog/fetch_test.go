@@ -271,11 +271,11 @@ func TestFetchInstalled(t *testing.T) {
 	wantFile(t, paths["weights"], "A")
 	wantClean(t, cache, filepath.Join(cache, "sha256", hashOf("A"), "a.onnx"))
 	for _, f := range []actions.ModelFile{
-		{Package: "cats-data==1.1", Path: "cats_data/a.onnx", SHA256: hashOf("1.1")},
+		{Package: "cats-data==1.1", Path: "cats_data/a.onnx", SHA256: hashOf("A")},
 		{Package: "cats-data==1.0", Path: "cats_data/a.onnx", SHA256: hashOf("other")},
 		{Package: "cats-data==1.0", Path: "cats_data/b.onnx", SHA256: hashOf("B")},
 	} {
-		_, err := c.Fetch(t.Context(), one(f))
+		_, err := New(Config{CacheDir: t.TempDir(), Offline: true}).Fetch(t.Context(), one(f))
 		wantError(t, err, actions.Unavailable, "offline")
 	}
 }
