@@ -1,0 +1,15 @@
+package actions
+
+import (
+	"embed"
+	"io/fs"
+)
+
+// shipped takes more patterns when an action has small files of its own, such as labels;
+// larger ones are fetched.
+//
+//go:embed */action.yaml
+var shipped embed.FS
+
+// Shipped returns the actions that are built into the program: NAME/action.yaml.
+func Shipped() fs.FS { return shipped }
