@@ -59,7 +59,7 @@ func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Msg: err.Error(), Err: errors.Unwrap(err)}
 }
 
-// Error returns the message and, unless the message says it already, the cause.
+// Error returns the message, or the cause when there is none.
 func (e *Error) Error() string {
 	if e.Msg == "" && e.Err != nil {
 		return e.Err.Error()

@@ -9,7 +9,8 @@ type Values struct {
 	Text map[string][]string
 	// Files are uploaded files, by argument name.
 	Files []File
-	// JSON holds the members of a JSON object. A file in it is a base64 string, a
-	// data: URI or {"data": base64, "filename", "content_type"}.
+	// JSON holds the members of a JSON object, each of them valid JSON. A file in it is
+	// a base64 string, a data: URI or {"data": base64, "filename", "content_type"}, or
+	// an array of those.
 	JSON map[string]json.RawMessage
 }
