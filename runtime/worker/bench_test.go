@@ -64,7 +64,7 @@ func tensor(size int) []float32 {
 }
 
 // measure runs f b.N times and reports the median.
-func measure(b *testing.B, size int, f func()) {
+func measure(b *testing.B, size int, f func()) float64 {
 	b.Helper()
 	f()
 	times := make([]time.Duration, 0, b.N)
@@ -76,9 +76,14 @@ func measure(b *testing.B, size int, f func()) {
 		times = append(times, time.Since(began))
 	}
 	slices.Sort(times)
-	b.ReportMetric(float64(times[len(times)/2].Nanoseconds())/1e3, "p50-µs")
+	median := float64(times[len(times)/2].Nanoseconds()) / 1e3
+	b.ReportMetric(median, "p50-µs")
 	b.ReportMetric(float64(times[len(times)*99/100].Nanoseconds())/1e3, "p99-µs")
+	return median
 }
+
+// roundTrips are the medians of BenchmarkRoundTrip, in microseconds, by size.
+var roundTrips = map[int]float64{}
 
 // BenchmarkRoundTrip is an echo of float32 values through a worker. They are bytes on
 // both ends: both ends can use them where they lie.
@@ -91,7 +96,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 				data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v))
 			}
 			req := actions.Request{Files: []actions.File{{Name: "x", ContentType: "application/octet-stream", Data: data}}}
-			measure(b, size.bytes, func() {
+			roundTrips[size.bytes] = measure(b, size.bytes, func() {
 				resp, err := w.Call(b.Context(), req)
 				if err != nil || len(resp.Data) != len(data) {
 					b.Fatalf("got %d bytes, %v", len(resp.Data), err)
@@ -102,13 +107,14 @@ func BenchmarkRoundTrip(b *testing.B) {
 }
 
 // BenchmarkJSONLines is the same echo through a child that reads and writes lines of
-// JSON, so that both ends have to decode and encode the values.
+// JSON, so that both ends have to decode and encode the values. After
+// BenchmarkRoundTrip in the same run it reports the ratio of the medians.
 func BenchmarkJSONLines(b *testing.B) {
 	for _, size := range benchmarkSizes() {
 		b.Run(size.name, func(b *testing.B) {
 			in, out := startJSONLines(b)
 			values := tensor(size.bytes)
-			measure(b, size.bytes, func() {
+			median := measure(b, size.bytes, func() {
 				if err := json.NewEncoder(in).Encode(jsonLine{values}); err != nil {
 					b.Fatal(err)
 				}
@@ -121,6 +127,9 @@ func BenchmarkJSONLines(b *testing.B) {
 					b.Fatalf("got %d values, %v", len(v.Value), err)
 				}
 			})
+			if other := roundTrips[size.bytes]; other > 0 {
+				b.ReportMetric(median/other, "x-slower-p50")
+			}
 		})
 	}
 }

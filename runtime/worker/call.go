@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"time"
 
@@ -121,9 +122,9 @@ func (w *Worker) post(f *frame) error {
 	if w.inFD < 0 {
 		return errHungUp
 	}
-	f.put(&w.frame)
+	f.put(&w.inBuf)
 	for {
-		_, err := unix.Write(w.inFD, w.frame[:])
+		_, err := unix.Write(w.inFD, w.inBuf[:])
 		switch {
 		case err == nil:
 			return nil
@@ -380,8 +381,9 @@ func leftError(ctx context.Context, what string, logs []actions.LogLine) *action
 
 // deadline returns when ctx ends, in nanoseconds since 1970; zero means never.
 func deadline(ctx context.Context) int64 {
-	if t, ok := ctx.Deadline(); ok {
-		return t.UnixNano()
+	t, ok := ctx.Deadline()
+	if !ok || t.Sub(time.Unix(0, 0)) == math.MaxInt64 {
+		return 0 // none, or after the year 2262, which 64 bits of nanoseconds do not reach
 	}
-	return 0
+	return t.UnixNano()
 }

@@ -139,8 +139,9 @@ func (m *memory) canceled(lane int) *atomic.Uint64 {
 	return (*atomic.Uint64)(unsafe.Pointer(&m.req[lane*dataAlign])) //nolint:gosec // aligned and inside the mapping
 }
 
-// trim gives the pages of large payloads back to the system.
+// trim gives the pages of large payloads back to the system. The sizes may be wrong.
 func (m *memory) trim(lane int, requestSize, responseSize uint64) {
+	requestSize, responseSize = min(requestSize, uint64(m.laneSize)), min(responseSize, uint64(m.laneSize))
 	if requestSize > keepSize {
 		punch(m.reqFile, int64(cancelArea+lane*m.laneSize), int64(requestSize))
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"syscall"
@@ -37,6 +38,10 @@ type process struct {
 // spawn starts a process of cfg with the given output streams and extra descriptors.
 func spawn(cfg *Config, stdout, stderr *os.File, extra []*os.File) (*process, error) {
 	path, err := exec.LookPath(cfg.Argv[0])
+	if err == nil {
+		// Else a relative path would mean something else after the change to Dir.
+		path, err = filepath.Abs(path)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -17,15 +17,18 @@ import (
 const (
 	defaultMaxPayload = 64 << 20
 	defaultGrace      = 5 * time.Second
-	// endGrace is how long a child that has closed its control pipe may take to end,
-	// and how long the pipes of a dead child are read if others hold them open.
-	endGrace = 500 * time.Millisecond
+	// endGrace is how long a child that has closed its control pipe may take to end.
+	endGrace = time.Second
+	// drainGrace is how long the pipes of a dead child are read if others hold them
+	// open.
+	drainGrace = 500 * time.Millisecond
 )
 
 // Config says which program is a worker's child and what it may do.
 type Config struct {
 	// Argv is the program and its arguments. Required. A name without a slash is
-	// looked up in PATH.
+	// looked up in PATH, another relative path in the working directory of this
+	// process.
 	Argv []string
 	// Env is added to the environment of this process, each "KEY=value".
 	Env []string
@@ -86,10 +89,10 @@ type Worker struct {
 	signals bool   // the child takes SIGUSR1
 	onLeave func() // interrupt, as a value that is made once
 
-	send  sync.Mutex // guards in, inFD and outBuf
+	send  sync.Mutex // guards the next three
 	in    *os.File   // what the child reads; closed to stop it
 	inFD  int
-	frame [frameSize]byte
+	inBuf [frameSize]byte
 
 	reading chan struct{} // holds a token while somebody reads, who guards the next three
 	out     *os.File
@@ -204,9 +207,9 @@ func (w *Worker) live() {
 	w.mu.Lock()
 	w.ended = true
 	// From now on reads see the end of the pipe, unless another process holds it open.
-	_ = w.out.SetReadDeadline(time.Now().Add(endGrace))
+	_ = w.out.SetReadDeadline(time.Now().Add(drainGrace))
 	w.mu.Unlock()
-	w.logs.drain(endGrace)
+	w.logs.drain(drainGrace)
 
 	w.mu.Lock()
 	switch {

@@ -123,7 +123,10 @@ func (a *Args) end() {
 func kill(sig syscall.Signal) {
 	signal.Reset(sig)
 	_ = syscall.Kill(os.Getpid(), sig)
-	hang()
+	// Not hang: another thread may get the signal, and must not find it ignored.
+	for {
+		time.Sleep(time.Hour)
+	}
 }
 
 // grandchild starts a process that holds the outputs of this one.
