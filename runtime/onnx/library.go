@@ -72,7 +72,8 @@ func openLibrary(path string) (string, error) {
 	ort.SetSharedLibraryPath(path)
 	// Errors are returned. What the library would print besides says the same.
 	if err := ort.InitializeEnvironment(ort.WithLogLevelFatal()); err != nil {
-		return "", fmt.Errorf("loading libonnxruntime: %w", err)
+		major, minor := minVersion()
+		return "", fmt.Errorf("libonnxruntime at %s (it must be version %d.%d or later) cannot be loaded: %w", path, major, minor, err)
 	}
 	return ort.GetVersion(), nil
 }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // maxRank is the most dimensions that a tensor may have.
@@ -48,7 +49,7 @@ func parseTensor(data json.RawMessage, k kind) (tensor, error) {
 }
 
 func parseNested(data []byte, k kind) (tensor, error) {
-	n := nested{rest: data}
+	n := nested{rest: string(data)}
 	var err error
 	t := tensor{kind: k}
 	switch k {
@@ -117,7 +118,7 @@ func quoted(s string) (v string, err error) {
 // nested walks a JSON value of lists of lists. The value need not be valid JSON
 // otherwise; whatever is wrong is found.
 type nested struct {
-	rest  []byte
+	rest  string
 	shape []int64
 	deep  bool // the depth of the elements is known
 	n     int  // elements so far
@@ -125,9 +126,10 @@ type nested struct {
 
 // collect returns the elements of n and leaves their shape in it.
 func collect[T any](n *nested, parse func(string) (T, error)) ([]T, error) {
-	out := []T{}
-	err := n.walk(0, func(token []byte) error {
-		v, err := parse(string(token))
+	// There is at most one element more than commas.
+	out := make([]T, 0, strings.Count(n.rest, ",")+1)
+	err := n.walk(0, func(token string) error {
+		v, err := parse(token)
 		if err != nil {
 			return fmt.Errorf("element %d: %.40q is not a %T in range", len(out), token, v)
 		}
@@ -144,12 +146,17 @@ func collect[T any](n *nested, parse func(string) (T, error)) ([]T, error) {
 	return out, err
 }
 
-func (n *nested) space() []byte {
-	n.rest = bytes.TrimLeft(n.rest, " \t\r\n")
+// space skips white space and returns what comes behind it.
+func (n *nested) space() string {
+	for len(n.rest) > 0 && isSpace(n.rest[0]) {
+		n.rest = n.rest[1:]
+	}
 	return n.rest
 }
 
-func (n *nested) walk(depth int, element func([]byte) error) error {
+func isSpace(b byte) bool { return b == ' ' || b == '\n' || b == '\t' || b == '\r' }
+
+func (n *nested) walk(depth int, element func(string) error) error {
 	if len(n.space()) == 0 {
 		return errors.New("the value is cut short")
 	}
@@ -194,17 +201,17 @@ func (n *nested) walk(depth int, element func([]byte) error) error {
 	return nil
 }
 
-func (n *nested) scalar(depth int, element func([]byte) error) error {
+func (n *nested) scalar(depth int, element func(string) error) error {
 	if depth != len(n.shape) {
 		return fmt.Errorf("a number stands where a list is expected, after %d numbers", n.n)
 	}
 	n.deep = true
-	end := bytes.IndexAny(n.rest, ",] \t\r\n")
+	end := 0
 	if n.rest[0] == '"' {
 		end = endOfString(n.rest)
 	}
-	if end < 0 {
-		end = len(n.rest)
+	for end < len(n.rest) && n.rest[end] != ',' && n.rest[end] != ']' && !isSpace(n.rest[end]) {
+		end++
 	}
 	token := n.rest[:end]
 	n.rest = n.rest[end:]
@@ -212,7 +219,7 @@ func (n *nested) scalar(depth int, element func([]byte) error) error {
 	return element(token)
 }
 
-func endOfString(b []byte) int {
+func endOfString(b string) int {
 	for i := 1; i < len(b); i++ {
 		switch b[i] {
 		case '\\':
@@ -221,7 +228,7 @@ func endOfString(b []byte) int {
 			return i + 1
 		}
 	}
-	return -1
+	return len(b)
 }
 
 // appendTensor writes {"datatype", "shape", "data"}, the data flat. What JSON cannot

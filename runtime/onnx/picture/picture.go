@@ -3,9 +3,10 @@
 // model sees the numbers that it was trained with.
 //
 // [Decode] reads PNG, JPEG, WebP and TIFF, by what the bytes are and not by what they
-// are called, and turns the picture upright as its EXIF orientation says. Lossless
-// pictures and WebP come out as Pillow's convert("RGB") gives them, JPEG as close as the
-// two decoders' cosine transforms are (see the package's tests).
+// are called, and turns the picture upright as its EXIF orientation says. PNG, TIFF and
+// WebP, the lossy kind too, come out as Pillow's convert("RGB") gives them. A sample of a
+// JPEG may differ by 4 of 255, and by a tenth of 1 on average, because two decoders round
+// their cosine transforms differently.
 //
 // [Picture.Resize] is Pillow's resize of 8-bit pictures, bit for bit: supports that grow
 // when a picture shrinks, coefficients of 22 bits, a horizontal pass and then a vertical
