@@ -29,7 +29,8 @@
 // use of one. A lane takes limit bytes, rounded up to a multiple of 64 KiB. Lane i of
 // the responses begins at i times that; the requests are 64 KiB further, because the
 // first 64 KiB of their file hold the cancel words: 64 bytes for each lane, of which the
-// first 8 are a call's id (see Cancel). Both files have exactly the size that follows.
+// first 8 are a call's id (see Cancel). Requests and results have limit bytes at most;
+// the setup, the information on the model and errors may fill a lane. Both files have exactly the size that follows.
 // They are sealed, so that nobody can make them shorter under the other's hands, and
 // take memory only where they were written to; after a large payload, the parent gives
 // the pages back.

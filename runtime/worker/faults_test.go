@@ -24,12 +24,12 @@ func TestStartFaults(t *testing.T) {
 		msgs  []string // of which the message has to contain each
 		logs  int
 	}{
-		{name: "another version", fault: workertest.HelloVersion, code: actions.Unavailable, msgs: []string{"version 99", "version 1"}},
-		{name: "garbage", fault: workertest.HelloGarbage, code: actions.Unavailable, msgs: []string{"something else than frames", "Hello"}},
-		{name: "early exit", fault: workertest.HelloExit, code: actions.Unavailable, msgs: []string{"exit status 3", "reason 29"}, logs: 20},
-		{name: "closed pipe", fault: workertest.HelloClose, code: actions.Unavailable, msgs: []string{"closed its control pipe"}},
-		{name: "long info", fault: workertest.ReadyLength, code: actions.Unavailable, msgs: []string{"bytes in a lane of"}},
-		{name: "exit while loading", setup: workertest.Setup{Exit: 4}, code: actions.Unavailable, msgs: []string{"exit status 4", "the start ends the process"}, logs: 1},
+		{name: "another version", fault: workertest.HelloVersion, msgs: []string{"version 99", "version 1"}},
+		{name: "garbage", fault: workertest.HelloGarbage, msgs: []string{"something else than frames", "Hello"}},
+		{name: "early exit", fault: workertest.HelloExit, msgs: []string{"exit status 3", "reason 29"}, logs: 20},
+		{name: "closed pipe", fault: workertest.HelloClose, msgs: []string{"closed its control pipe"}},
+		{name: "long info", fault: workertest.ReadyLength, msgs: []string{"bytes in a lane of"}},
+		{name: "exit while loading", setup: workertest.Setup{Exit: 4}, msgs: []string{"exit status 4", "the start ends"}, logs: 1},
 		{name: "error", setup: workertest.Setup{Error: "no weights", Code: actions.NotFound}, code: actions.NotFound, msgs: []string{"no weights"}},
 		{name: "plain error", setup: workertest.Setup{Error: "no weights"}, code: actions.Failed, msgs: []string{"no weights"}},
 		{name: "panic", setup: workertest.Setup{Panic: "ouch"}, code: actions.Failed, msgs: []string{"ouch"}, logs: 20},
@@ -42,6 +42,9 @@ func TestStartFaults(t *testing.T) {
 			}
 			cfg.Setup = test.setup.JSON()
 			_, err := worker.Start(t.Context(), cfg)
+			if test.code == "" {
+				test.code = actions.Unavailable
+			}
 			e := wantCode(t, err, test.code)
 			for _, msg := range test.msgs {
 				if !strings.Contains(e.Msg, msg) {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -32,7 +31,8 @@ type Program interface {
 // Serve is the child's side of a Worker. It returns nil when the parent hangs up, and
 // an error when the process was not started by a Worker or ctx has ended; in both cases
 // the process is to end. With a Concurrency of 1, Start and all calls of p run on one
-// goroutine, which keeps its thread to itself.
+// goroutine: a Start that needs its calls on one thread locks it. Serve does not, because
+// a locked goroutine takes several times longer to come back from waiting for a call.
 func Serve(ctx context.Context, p Program) error {
 	if os.Getenv(cookie) == "" {
 		return errors.New("this program is the child of a deepfn worker and is not meant to be run by hand: " +
@@ -84,8 +84,6 @@ type running struct {
 
 // serve speaks with the parent until it hangs up.
 func (c *child) serve(ctx context.Context) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 
@@ -123,8 +121,8 @@ func hungUp(err error) error {
 	return fmt.Errorf("worker: the parent broke the protocol: %w", err)
 }
 
-// next reads a frame. It blocks its thread: there is nothing else for it to do, and
-// going through the poller is slower.
+// next reads a frame. It blocks a thread: a child has nothing else to do, and going
+// through the poller is slower.
 func (c *child) next() (frame, error) {
 	var b [frameSize]byte
 	for n := 0; n < frameSize; {
