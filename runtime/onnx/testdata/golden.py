@@ -86,13 +86,13 @@ def png16(path, samples):
     ]
     with open(path, "wb") as f:
         f.write(b"\x89PNG\r\n\x1a\n")
-        for kind, body in chunks:
-            f.write(
-                struct.pack(">I", len(body))
-                + kind
-                + body
-                + struct.pack(">I", zlib.crc32(kind + body))
-            )
+        f.writelines(
+            struct.pack(">I", len(body))
+            + kind
+            + body
+            + struct.pack(">I", zlib.crc32(kind + body))
+            for kind, body in chunks
+        )
 
 
 def decode():
