@@ -1,0 +1,64 @@
+# What there is to do here. `make run` and `make test` set up all that is missing.
+SHELL := /bin/bash
+.DEFAULT_GOAL := build
+.PHONY: build run test race lint fuzz bench image clean help
+
+MODELS    := ocr-line text-angle ./examples/own-model
+LISTEN    ?= 127.0.0.1:8080
+FUZZTIME  ?= 20s
+BENCHTIME ?= 1s
+SOURCES   := go.mod go.sum $(shell find actions cmd proxy runtime -type f -not -name '*_test.go' -not -path '*/testdata/*')
+LINT      := go tool -modfile=.ci/tools.mod golangci-lint
+TESTENV    = DEEPFN_TEST_ONNXRUNTIME="$$(readlink -f .cache/models/libonnxruntime.so*)" DEEPFN_TEST_MODELS="$(CURDIR)/.cache/models"
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t12
+
+build: .cache/fetched ## bin/deepfn, with what the shipped models need
+
+run: build ## serve ocr-line and make one real prediction
+	@exec bin/deepfn serve ocr-line --listen $(LISTEN) --log-level warn --try image=@examples/ocr-line/line.png
+
+test: .cache/fetched ## every test
+	$(TESTENV) go test -timeout 14m ./...
+
+race: .cache/fetched ## every test under the race detector
+	$(TESTENV) go test -race -timeout 30m ./...
+
+lint: .venv/ready ## golangci-lint, ruff
+	$(LINT) run ./...
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+fuzz: .cache/fetched ## each fuzz target for FUZZTIME
+	@set -e; for pkg in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "$$pkg $$target"; \
+			$(TESTENV) go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+bench: .cache/fetched ## every benchmark
+	$(TESTENV) go test -run '^$$' -bench . -benchtime $(BENCHTIME) -benchmem ./...
+
+image: ## the container image deepfn:latest
+	docker build -t deepfn .
+
+clean: ## what was built here; the user's cache stays
+	rm -rf bin .cache .venv
+
+bin/deepfn: $(SOURCES)
+	go build -trimpath -o $@ ./cmd/deepfn
+
+# The models' files, verified, in the user's cache; links to them here for the tests.
+.cache/fetched: bin/deepfn
+	@mkdir -p .cache/models
+	bin/deepfn models fetch $(MODELS) > .cache/files
+	@rm -f .cache/models/*
+	@awk -F'\t' '{print $$NF}' .cache/files | xargs -d '\n' ln -sf -t .cache/models
+	@touch $@
+
+.venv/ready: .ci/requirements.txt
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --requirement .ci/requirements.txt
+	@touch $@

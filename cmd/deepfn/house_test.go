@@ -1,0 +1,351 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The tests in this file state the house. Each has a twin that plants a fault and
+// sees the check fail.
+
+const (
+	module = "github.com/deepfn/deepfn/"
+	top    = "../.." // from this folder
+)
+
+// mayImport lists who may import whom, beside what everyone may: actions. Only cmd
+// imports everyone.
+func mayImport() map[string][]string {
+	return map[string][]string{
+		"actions":                   {},
+		"actions/catalog":           {},
+		"proxy":                     {},
+		"runtime/invoker":           {},
+		"runtime/onnx":              {"runtime/onnx/picture"},
+		"runtime/onnx/picture":      {},
+		"runtime/onnx/onnxtest":     {},
+		"runtime/worker":            {},
+		"runtime/worker/workertest": {"runtime/worker"},
+	}
+}
+
+// homes says which package may know an outside library. A library without a line is
+// cmd's alone.
+func homes() map[string][]string {
+	return map[string][]string{
+		"github.com/prometheus/client_golang": {"proxy"},
+		"github.com/prometheus/common":        {"proxy"},
+		"github.com/valyala/fasthttp":         {"proxy"},
+		"github.com/yalue/onnxruntime_go":     {"runtime/onnx"},
+		"go.yaml.in/yaml/v3":                  {"actions/catalog"},
+		"golang.org/x/image":                  {"runtime/onnx/picture", "runtime/onnx/onnxtest"},
+		"golang.org/x/sys":                    {"runtime/worker", "runtime/worker/workertest", "runtime/onnx", "actions/catalog", "cmd/deepfn"},
+	}
+}
+
+// requirements gives the reason for each direct requirement of go.mod.
+func requirements() map[string]string {
+	return map[string]string{
+		"github.com/google/go-cmp":            "tests: differences that a person can read",
+		"github.com/prometheus/client_golang": "/metrics: the exposition format and Go's runtime metrics, from their authors",
+		"github.com/prometheus/common":        "tests: parses /metrics as Prometheus does",
+		"github.com/rogpeppe/go-internal":     "tests: testscript runs the command as its users do",
+		"github.com/spf13/cobra":              "the command line: subcommands, help, completion",
+		"github.com/spf13/pflag":              "cobra's flags, named where settings declare theirs",
+		"github.com/valyala/fasthttp":         "the HTTP server: half the CPU per request of net/http's",
+		"github.com/yalue/onnxruntime_go":     "ONNX Runtime's C API, loaded at run time from any path",
+		"go.yaml.in/yaml/v3":                  "action.yaml, with line numbers in its errors",
+		"golang.org/x/image":                  "WebP and TIFF decoders; fonts for the test pictures",
+		"golang.org/x/sys":                    "memfd, seals and other system calls that package syscall lacks",
+	}
+}
+
+type listedPackage struct {
+	ImportPath                         string
+	Imports, TestImports, XTestImports []string
+}
+
+func TestImports(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "../../...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var packages []listedPackage
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listedPackage
+		if err := dec.Decode(&p); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+	if len(packages) < 6 {
+		t.Fatalf("go list found %d packages; the check would be empty", len(packages))
+	}
+	for _, fault := range importFaults(packages) {
+		t.Error(fault)
+	}
+}
+
+func TestImportsSeesFaults(t *testing.T) {
+	for _, test := range []struct{ name, from, to string }{
+		{"sideways", "runtime/invoker", module + "runtime/worker"},
+		{"upwards", "actions", module + "actions/catalog"},
+		{"proxy knows the pool", "proxy", module + "runtime/invoker"},
+		{"a new package", "runtime/helper", module + "actions"},
+		{"a library that is another's", "runtime/invoker", "github.com/valyala/fasthttp"},
+		{"a library that nobody has", "proxy", "github.com/gorilla/mux"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			faults := importFaults([]listedPackage{{ImportPath: module + test.from, Imports: []string{test.to}}})
+			if len(faults) != 1 {
+				t.Errorf("got %q, want one fault", faults)
+			}
+		})
+	}
+}
+
+// importFaults returns the imports that the house forbids.
+func importFaults(packages []listedPackage) []string {
+	var faults []string
+	for _, p := range packages {
+		from := strings.TrimPrefix(p.ImportPath, module)
+		allowed, known := mayImport()[from]
+		isCmd := strings.HasPrefix(from, "cmd/") || from == "benchmarks"
+		if !known && !isCmd {
+			faults = append(faults, fmt.Sprintf("package %s is not in the plan of the house; say in mayImport whom it may import", from))
+			continue
+		}
+		for _, imported := range p.Imports {
+			to, ours := strings.CutPrefix(imported, module)
+			switch {
+			case ours && (isCmd || to == "actions" || slices.Contains(allowed, to)):
+			case ours:
+				faults = append(faults, fmt.Sprintf("%s imports %s", from, to))
+			case !strings.Contains(strings.Split(imported, "/")[0], "."): // the standard library
+			case libraryFault(from, imported) != "":
+				faults = append(faults, libraryFault(from, imported))
+			}
+		}
+	}
+	return faults
+}
+
+func libraryFault(from, imported string) string {
+	for library, users := range homes() {
+		if imported == library || strings.HasPrefix(imported, library+"/") {
+			if !slices.Contains(users, from) {
+				return fmt.Sprintf("%s imports %s, which only %s may know", from, imported, strings.Join(users, ", "))
+			}
+			return ""
+		}
+	}
+	if from != "cmd/deepfn" {
+		return fmt.Sprintf("%s imports %s, which has no home; say in homes who may know it", from, imported)
+	}
+	return ""
+}
+
+func TestRequires(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "mod", "edit", "-json").Output()
+	if err != nil {
+		t.Fatalf("go mod edit: %v", err)
+	}
+	var mod struct {
+		Require []struct {
+			Path     string
+			Indirect bool
+		}
+	}
+	if err := json.Unmarshal(out, &mod); err != nil {
+		t.Fatal(err)
+	}
+	var direct []string
+	for _, r := range mod.Require {
+		if !r.Indirect {
+			direct = append(direct, r.Path)
+		}
+	}
+	for _, fault := range requireFaults(direct) {
+		t.Error(fault)
+	}
+}
+
+func TestRequiresSeesFaults(t *testing.T) {
+	all := slices.Collect(func(yield func(string) bool) {
+		for path := range requirements() {
+			if !yield(path) {
+				return
+			}
+		}
+	})
+	if faults := requireFaults(all); len(faults) != 0 {
+		t.Fatalf("got %q, want none", faults)
+	}
+	if faults := requireFaults(append(all, "example.com/new")); len(faults) != 1 {
+		t.Errorf("a new requirement: got %q, want one fault", faults)
+	}
+	if faults := requireFaults(all[1:]); len(faults) != 1 {
+		t.Errorf("a reason that outlived its requirement: got %q, want one fault", faults)
+	}
+}
+
+// requireFaults returns direct requirements without a reason, and reasons without a
+// requirement.
+func requireFaults(direct []string) []string {
+	var faults []string
+	for _, path := range direct {
+		if requirements()[path] == "" {
+			faults = append(faults, "go.mod requires "+path+"; give the reason in requirements")
+		}
+	}
+	for path := range requirements() {
+		if !slices.Contains(direct, path) {
+			faults = append(faults, "requirements lists "+path+", which go.mod does not require")
+		}
+	}
+	return faults
+}
+
+func TestArchitecture(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(top, "docs/architecture.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	declared := declarations(t)
+	names := architectureNames(string(text))
+	if len(names) < 20 {
+		t.Fatalf("docs/architecture.md names %d functions and files; the check would be empty", len(names))
+	}
+	for _, fault := range nameFaults(names, declared) {
+		t.Error(fault)
+	}
+}
+
+func TestArchitectureSeesFaults(t *testing.T) {
+	declared := map[string]bool{"invoker.New": true, "pool.acquire": true}
+	text := "`invoker.New` calls `pool.acquire`, never `pool.gone`; see `runtime/nowhere.go` and `cmd/deepfn`. `make run` and `/run` are no names."
+	faults := nameFaults(architectureNames(text), declared)
+	if len(faults) != 2 {
+		t.Errorf("got %q, want pool.gone and runtime/nowhere.go", faults)
+	}
+}
+
+// architectureNames returns what the text puts into backticks and looks like
+// package.Name, Type.method or a path of the tree.
+func architectureNames(text string) []string {
+	code := regexp.MustCompile("(?s)```.*?```").ReplaceAllString(text, "")
+	var names []string
+	for _, m := range regexp.MustCompile("`([^`\n]+)`").FindAllStringSubmatch(code, -1) {
+		name := m[1]
+		isPath := regexp.MustCompile(`^(actions|runtime|proxy|cmd|deploy|benchmarks|examples|docs)/[\w./-]+$`).MatchString(name)
+		isIdent := regexp.MustCompile(`^[A-Za-z]\w*\.[A-Za-z]\w*$`).MatchString(name) && !regexp.MustCompile(`\.(go|md|yaml|py|mod|json|png)$`).MatchString(name)
+		if isPath || isIdent {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// nameFaults returns the names that are neither declared nor files of the tree.
+func nameFaults(names []string, declared map[string]bool) []string {
+	var faults []string
+	for _, name := range names {
+		if declared[name] {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(top, name)); strings.Contains(name, "/") && err == nil {
+			continue
+		}
+		faults = append(faults, fmt.Sprintf("docs/architecture.md names %s, which does not exist", name))
+	}
+	return faults
+}
+
+// declarations returns what the tree declares, as package.Name and Type.Name (of
+// methods and fields).
+func declarations(t *testing.T) map[string]bool {
+	t.Helper()
+	declared := map[string]bool{}
+	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		for _, decl := range file.Decls {
+			declare(declared, file.Name.Name, decl)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return declared
+}
+
+func declare(declared map[string]bool, pkg string, decl ast.Decl) {
+	switch d := decl.(type) {
+	case *ast.FuncDecl:
+		owner := pkg
+		if d.Recv != nil {
+			owner = receiver(d.Recv.List[0].Type)
+		}
+		declared[owner+"."+d.Name.Name] = true
+	case *ast.GenDecl:
+		for _, spec := range d.Specs {
+			switch s := spec.(type) {
+			case *ast.TypeSpec:
+				declared[pkg+"."+s.Name.Name] = true
+				declareMembers(declared, s)
+			case *ast.ValueSpec:
+				for _, name := range s.Names {
+					declared[pkg+"."+name.Name] = true
+				}
+			}
+		}
+	}
+}
+
+func declareMembers(declared map[string]bool, s *ast.TypeSpec) {
+	var members *ast.FieldList
+	switch typ := s.Type.(type) {
+	case *ast.StructType:
+		members = typ.Fields
+	case *ast.InterfaceType:
+		members = typ.Methods
+	default:
+		return
+	}
+	for _, m := range members.List {
+		for _, name := range m.Names {
+			declared[s.Name.Name+"."+name.Name] = true
+		}
+	}
+}
+
+func receiver(expr ast.Expr) string {
+	if star, ok := expr.(*ast.StarExpr); ok {
+		expr = star.X
+	}
+	if ident, ok := expr.(*ast.Ident); ok {
+		return ident.Name
+	}
+	return ""
+}

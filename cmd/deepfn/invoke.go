@@ -1,0 +1,176 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/runtime/invoker"
+)
+
+func invokeCommand(s *settings) *cobra.Command {
+	var call invocation
+	cmd := &cobra.Command{
+		Use:   "invoke MODEL [NAME=VALUE | NAME=@FILE | NAME:=JSON]...",
+		Short: "Predicts once, here, and prints the answer",
+		Long: "Predicts once, here, and prints the answer. NAME=@- reads standard input; NAME=@@x is the\n" +
+			"text \"@x\". A JSON answer is printed; another is written to --output or to its own file name.\n\n" + exitHelp,
+		Example: "  deepfn invoke ocr-line image=@line.png\n" +
+			"  deepfn invoke ./my-model image=@cat.jpg top_k:=3",
+		Args: args(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			call.model, call.stdin, call.stdout, call.stderr = args[0], cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
+			values, err := parseValues(args[1:], call.stdin)
+			if err != nil {
+				return err
+			}
+			h, err := s.open()
+			if err != nil {
+				return err
+			}
+			return call.run(cmd.Context(), h, values)
+		},
+	}
+	cmd.Flags().StringVarP(&call.output, "output", "o", "", "file for the answer; - is standard output")
+	cmd.Flags().StringVar(&call.accept, "accept", "", "media type of the answer, as in HTTP's Accept header")
+	cmd.Flags().DurationVar(&call.timeout, "timeout", 0, "give up after this time (default: never)")
+	return cmd
+}
+
+// An invocation is one run of the invoke command.
+type invocation struct {
+	model, output, accept string
+	timeout               time.Duration
+	stdin                 io.Reader
+	stdout, stderr        io.Writer
+}
+
+// run predicts on an instance that lives as long as the call.
+func (c *invocation) run(ctx context.Context, h *house, values actions.Values) error {
+	if c.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.timeout)
+		defer cancel()
+	}
+	m, err := h.catalog.Open(ctx, c.model)
+	if err != nil {
+		return err
+	}
+	args, files, err := m.Bind(values)
+	if err != nil {
+		return err
+	}
+	pool := invoker.New(invoker.Config{Catalog: one{m}, Start: h.start, Log: h.log})
+	resp, err := pool.Invoke(ctx, actions.Request{Model: m.Name, Args: args, Files: files, Accept: c.accept})
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if closeErr := pool.Close(closing); err == nil {
+		err = closeErr
+	}
+	c.printLogs(resp, err)
+	if err != nil {
+		return err
+	}
+	return c.write(resp)
+}
+
+// printLogs prints what the model printed.
+func (c *invocation) printLogs(resp actions.Response, err error) {
+	logs := resp.Logs
+	if e, ok := errors.AsType[*actions.Error](err); ok {
+		logs = append(logs, e.Logs...)
+	}
+	for _, line := range logs {
+		_, _ = fmt.Fprintln(c.stderr, line.Text)
+	}
+}
+
+// write prints the answer or puts it into a file.
+func (c *invocation) write(resp actions.Response) error {
+	isJSON := resp.ContentType == "application/json"
+	data := resp.Data
+	if isJSON {
+		data = append(bytes.TrimSpace(data), '\n')
+	}
+	name := c.output
+	if name == "-" || (name == "" && isJSON) {
+		_, err := c.stdout.Write(data)
+		return err
+	}
+	if name == "" {
+		name = answerName(resp)
+	}
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		return actions.Errorf(actions.Failed, "the answer could not be written: %w; name another file with --output", err)
+	}
+	_, err := fmt.Fprintf(c.stderr, "%s: %d bytes of %s\n", name, len(data), resp.ContentType)
+	return err
+}
+
+// answerName returns a file name in the current folder for an answer that is no JSON.
+func answerName(resp actions.Response) string {
+	if base := filepath.Base(resp.Filename); resp.Filename != "" && base != "." && base != "/" {
+		return base
+	}
+	if exts, err := mime.ExtensionsByType(resp.ContentType); err == nil && len(exts) > 0 {
+		return "answer" + exts[0]
+	}
+	return "answer.bin"
+}
+
+// parseValues reads NAME=VALUE, NAME=@FILE and NAME:=JSON.
+func parseValues(args []string, stdin io.Reader) (actions.Values, error) {
+	v := actions.Values{Text: map[string][]string{}, JSON: map[string]json.RawMessage{}}
+	for _, arg := range args {
+		name, value, found := strings.Cut(arg, "=")
+		if !found || name == "" || name == ":" {
+			return v, usageError{fmt.Errorf("argument %q: want NAME=VALUE, NAME=@FILE or NAME:=JSON", arg)}
+		}
+		path, isFile := strings.CutPrefix(value, "@")
+		switch jsonName, isJSON := strings.CutSuffix(name, ":"); {
+		case isJSON && !json.Valid([]byte(value)):
+			return v, usageError{fmt.Errorf("argument %q: %s is not JSON", arg, value)}
+		case isJSON:
+			v.JSON[jsonName] = json.RawMessage(value)
+		case isFile && !strings.HasPrefix(path, "@"):
+			data, err := readFile(path, stdin)
+			if err != nil {
+				return v, err
+			}
+			v.Files = append(v.Files, actions.File{
+				Name: name, Filename: filepath.Base(path), ContentType: mime.TypeByExtension(filepath.Ext(path)), Data: data,
+			})
+		case isFile:
+			v.Text[name] = append(v.Text[name], path)
+		default:
+			v.Text[name] = append(v.Text[name], value)
+		}
+	}
+	return v, nil
+}
+
+func readFile(path string, stdin io.Reader) ([]byte, error) {
+	if path == "-" {
+		data, err := io.ReadAll(stdin)
+		if err != nil {
+			return nil, actions.Errorf(actions.Failed, "standard input: %w", err)
+		}
+		return data, nil
+	}
+	data, err := os.ReadFile(path) //nolint:gosec // the file that the user named
+	if err != nil {
+		return nil, actions.Errorf(actions.NotFound, "the file could not be read: %w", err)
+	}
+	return data, nil
+}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/proxy"
+	"github.com/deepfn/deepfn/runtime/invoker"
+)
+
+// defaultListen is where a server of one's own listens. The image sets DEEPFN_LISTEN
+// to all addresses.
+const defaultListen = "127.0.0.1:8080"
+
+func serveCommand(s *settings) *cobra.Command {
+	srv := &server{settings: s}
+	cmd := &cobra.Command{
+		Use:   "serve [MODEL]",
+		Short: "Serves a model over HTTP: OpenWhisk's /init and /run, the DEEPaaS V2 API",
+		Long: "Serves a model over HTTP. MODEL is a name from 'deepfn models list', or the folder of an\n" +
+			"action. Without it DEEPFN_MODEL decides, else the code of OpenWhisk's /init:\n" +
+			`{"model": "ocr-line"}; until then every model of the catalog answers under /v2/.` + "\n\n" + exitHelp,
+		Example: "  deepfn serve ocr-line\n  deepfn serve ./my-model --listen 127.0.0.1:9000 --warm 2 --instances 4",
+		Args:    args(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			srv.stdout, srv.stderrFile, srv.flags = cmd.OutOrStdout(), cmd.ErrOrStderr(), cmd.Flags()
+			srv.model = s.getenv("DEEPFN_MODEL")
+			if len(args) > 0 {
+				srv.model = args[0]
+			}
+			return srv.run(cmd.Context())
+		},
+	}
+	srv.addFlags(cmd.Flags())
+	return cmd
+}
+
+func (srv *server) addListenFlag(f *pflag.FlagSet) {
+	f.StringVar(&srv.listen, "listen", "", "address to listen on (DEEPFN_LISTEN; default "+defaultListen+"; PORT replaces the port)")
+}
+
+func (srv *server) addFlags(f *pflag.FlagSet) {
+	srv.addListenFlag(f)
+	f.IntVar(&srv.warm, "warm", 1, "instances of MODEL to start at once and to keep (DEEPFN_WARM)")
+	f.IntVar(&srv.instances, "instances", 1, "most instances of one model (DEEPFN_INSTANCES)")
+	f.IntVar(&srv.queueDepth, "queue-depth", 256, "requests of one model that may wait (DEEPFN_QUEUE_DEPTH)")
+	f.Int64Var(&srv.maxBody, "max-body", 48<<20, "bytes of a request's body (DEEPFN_MAX_BODY)")
+	f.DurationVar(&srv.idleTime, "idle-time", 10*time.Minute, "stop an instance that was not used for so long; negative: never (DEEPFN_IDLE_TIME)")
+	f.DurationVar(&srv.grace, "grace", 30*time.Second, "time for requests in flight after SIGTERM (DEEPFN_GRACE)")
+	f.StringArrayVar(&srv.try, "try", nil, "when ready, send this request (NAME=@FILE or NAME=VALUE) to the server and print the answer")
+}
+
+// resolveListen finds the address from the flag, DEEPFN_LISTEN and PORT.
+func (srv *server) resolveListen() error {
+	if !srv.flags.Changed("listen") {
+		srv.listen = srv.getenv("DEEPFN_LISTEN")
+	}
+	if srv.listen == "" {
+		srv.listen = defaultListen
+	}
+	if port := srv.getenv("PORT"); port != "" && !srv.flags.Changed("listen") {
+		host, _, err := net.SplitHostPort(srv.listen)
+		if err != nil {
+			return usageError{fmt.Errorf("DEEPFN_LISTEN=%s: %w", srv.listen, err)}
+		}
+		srv.listen = net.JoinHostPort(host, port)
+	}
+	return nil
+}
+
+// resolve fills in from the environment what no flag has set.
+func (srv *server) resolve() error {
+	if err := srv.resolveListen(); err != nil {
+		return err
+	}
+	for _, v := range []struct {
+		flag, name string
+		set        func(int64)
+	}{
+		{"warm", "DEEPFN_WARM", func(n int64) { srv.warm = int(n) }},
+		{"instances", "DEEPFN_INSTANCES", func(n int64) { srv.instances = int(n) }},
+		{"queue-depth", "DEEPFN_QUEUE_DEPTH", func(n int64) { srv.queueDepth = int(n) }},
+		{"max-body", "DEEPFN_MAX_BODY", func(n int64) { srv.maxBody = n }},
+	} {
+		text := srv.getenv(v.name)
+		if text == "" || srv.flags.Changed(v.flag) {
+			continue
+		}
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return usageError{fmt.Errorf("%s=%s: want a number", v.name, text)}
+		}
+		v.set(n)
+	}
+	if err := srv.duration(srv.flags, "idle-time", "DEEPFN_IDLE_TIME", &srv.idleTime); err != nil {
+		return err
+	}
+	if err := srv.duration(srv.flags, "grace", "DEEPFN_GRACE", &srv.grace); err != nil {
+		return err
+	}
+	if srv.warm < 0 || srv.instances < 1 || srv.queueDepth < 1 || srv.maxBody < 1 || srv.grace < 0 {
+		return usageError{errors.New("--warm and --grace want 0 or more; --instances, --queue-depth and --max-body want 1 or more")}
+	}
+	srv.instances = max(srv.instances, srv.warm)
+	return nil
+}
+
+// run serves until ctx ends, then drains.
+func (srv *server) run(ctx context.Context) error {
+	if err := srv.resolve(); err != nil {
+		return err
+	}
+	h, err := srv.open()
+	if err != nil {
+		return err
+	}
+	var models proxy.Catalog = h.catalog
+	if srv.model != "" {
+		m, err := h.catalog.Open(ctx, srv.model)
+		if err != nil {
+			return err
+		}
+		models, srv.model = one{m}, m.Name
+	}
+	pool := invoker.New(invoker.Config{
+		Catalog: models, Start: h.start, MaxInstances: srv.instances, QueueDepth: srv.queueDepth,
+		IdleTime: srv.idleTime, Log: h.log,
+	})
+	warm := func(ctx context.Context, model string) error {
+		if srv.warm == 0 {
+			return nil
+		}
+		return pool.Warm(ctx, model, srv.warm)
+	}
+	front := proxy.New(proxy.Config{
+		Invoker: pool, Catalog: models, Model: srv.model, Ready: pool.Ready, Warm: warm,
+		MaxBody: srv.maxBody, Grace: graceOf(srv.grace), Stdout: srv.stdout, Stderr: srv.stderrFile, Log: h.log, Version: release,
+	})
+	ln, err := listen(ctx, srv.listen)
+	if err != nil {
+		return err
+	}
+	h.log.Info("listening", "address", ln.Addr().String(), "model", srv.model)
+
+	var wg sync.WaitGroup
+	wg.Go(func() { srv.prepare(ctx, h, warm, ln.Addr().String()) })
+	serveErr := front.Serve(ctx, ln)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), srv.grace)
+	defer cancel()
+	closeErr := pool.Close(closing)
+	wg.Wait()
+	return errors.Join(serveErr, closeErr)
+}
+
+// graceOf says in the front's words how long requests in flight may take: there, zero
+// means the default.
+func graceOf(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}
+
+// prepare warms the model, sets readiness by it, and makes the --try request.
+func (srv *server) prepare(ctx context.Context, h *house, warm func(context.Context, string) error, addr string) {
+	if srv.model == "" {
+		return
+	}
+	if err := warm(ctx, srv.model); err != nil && ctx.Err() == nil {
+		h.log.Error("not warm", "model", srv.model, "error", err)
+	}
+	if len(srv.try) == 0 || ctx.Err() != nil {
+		return
+	}
+	if err := srv.tryOnce(ctx, addr); err != nil && ctx.Err() == nil {
+		_, _ = fmt.Fprintln(srv.stderrFile, "deepfn: --try:", err)
+	}
+}
+
+// listen opens the address, with an error that says what to do when it is taken.
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	var cfg net.ListenConfig
+	ln, err := cfg.Listen(ctx, "tcp", address)
+	switch {
+	case err == nil:
+		return ln, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, &actions.Error{Code: actions.Unavailable, Err: err, Msg: fmt.Sprintf(
+			"another program listens on %s already; stop it, or choose another address with --listen, such as --listen 127.0.0.1:9000", address)}
+	case errors.Is(err, os.ErrPermission):
+		return nil, &actions.Error{Code: actions.Unavailable, Err: err, Msg: fmt.Sprintf(
+			"this user may not listen on %s; choose a port above 1023 with --listen", address)}
+	default:
+		return nil, usageError{fmt.Errorf("--listen %s: %w", address, err)}
+	}
+}

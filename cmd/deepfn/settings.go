@@ -1,0 +1,137 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+)
+
+// settings are what all commands share: flags, each with a variable of the
+// environment behind it. A flag wins over its variable.
+type settings struct {
+	getenv func(string) string
+	stderr io.Writer
+
+	catalog     []string
+	cache       string
+	python      string
+	offline     bool
+	onnxruntime string
+	threads     int
+	device      string
+	logLevel    string
+	flags       *pflag.FlagSet
+}
+
+func (s *settings) addFlags(flags *pflag.FlagSet) {
+	s.flags = flags
+	flags.StringSliceVar(&s.catalog, "catalog", nil, "folders of actions, each NAME/action.yaml (DEEPFN_CATALOG, separated by ':')")
+	flags.StringVar(&s.cache, "cache", "", "folder for fetched files and optimised models (DEEPFN_CACHE; default: deepfn in the user's cache folder)")
+	flags.StringVar(&s.python, "python", "", "interpreter that Python packages are fetched with (DEEPFN_PYTHON; default python3)")
+	flags.BoolVar(&s.offline, "offline", false, "never fetch anything (DEEPFN_OFFLINE=1)")
+	flags.StringVar(&s.onnxruntime, "onnxruntime", "", "libonnxruntime to load (DEEPFN_ONNXRUNTIME; default: fetched)")
+	flags.IntVar(&s.threads, "threads", 0, "threads inside one operator of a model (DEEPFN_THREADS; default 1)")
+	flags.StringVar(&s.device, "device", "", "auto, cpu or cuda (DEEPFN_DEVICE; default auto: CUDA where there is one)")
+	flags.StringVar(&s.logLevel, "log-level", "", "debug, info, warn or error (DEEPFN_LOG_LEVEL; default info on a terminal and on\nKnative, else warn, because OpenWhisk takes stderr for the activation's log)")
+}
+
+// resolve fills in from the environment what no flag has set, and checks it.
+func (s *settings) resolve() error {
+	fromEnv := func(flag, name string, value *string) {
+		if !s.flags.Changed(flag) {
+			*value = s.getenv(name)
+		}
+	}
+	if !s.flags.Changed("catalog") {
+		s.catalog = filepath.SplitList(s.getenv("DEEPFN_CATALOG"))
+	}
+	fromEnv("cache", "DEEPFN_CACHE", &s.cache)
+	fromEnv("python", "DEEPFN_PYTHON", &s.python)
+	fromEnv("onnxruntime", "DEEPFN_ONNXRUNTIME", &s.onnxruntime)
+	fromEnv("device", "DEEPFN_DEVICE", &s.device)
+	fromEnv("log-level", "DEEPFN_LOG_LEVEL", &s.logLevel)
+	if v := s.getenv("DEEPFN_OFFLINE"); v != "" && !s.flags.Changed("offline") {
+		offline, err := strconv.ParseBool(v)
+		if err != nil {
+			return usageError{fmt.Errorf("DEEPFN_OFFLINE=%s: want 1 or 0", v)}
+		}
+		s.offline = offline
+	}
+	if v := s.getenv("DEEPFN_THREADS"); v != "" && !s.flags.Changed("threads") {
+		n, err := strconv.Atoi(v)
+		if err != nil {
+			return usageError{fmt.Errorf("DEEPFN_THREADS=%s: want a number", v)}
+		}
+		s.threads = n
+	}
+	if s.threads < 0 || s.threads > 1024 {
+		return usageError{fmt.Errorf("--threads %d: want 1 to 1024", s.threads)}
+	}
+	switch s.device {
+	case "", "auto", "cpu", "cuda":
+	default:
+		return usageError{fmt.Errorf("--device %s: want auto, cpu or cuda", s.device)}
+	}
+	return s.resolveCache()
+}
+
+func (s *settings) resolveCache() error {
+	if s.cache == "" {
+		dir, err := os.UserCacheDir()
+		if err != nil {
+			return usageError{fmt.Errorf("no folder for fetched files: %w; name one with --cache or DEEPFN_CACHE", err)}
+		}
+		s.cache = filepath.Join(dir, "deepfn")
+	}
+	abs, err := filepath.Abs(s.cache)
+	if err != nil {
+		return usageError{fmt.Errorf("--cache %s: %w", s.cache, err)}
+	}
+	s.cache = abs
+	return nil
+}
+
+// logger returns the logger of the commands, on stderr.
+func (s *settings) logger() (*slog.Logger, error) {
+	level := slog.LevelWarn
+	switch {
+	case s.logLevel != "":
+		if err := level.UnmarshalText([]byte(s.logLevel)); err != nil {
+			return nil, usageError{fmt.Errorf("--log-level %s: want debug, info, warn or error", s.logLevel)}
+		}
+	case isTerminal(s.stderr) || s.getenv("K_SERVICE") != "":
+		level = slog.LevelInfo
+	}
+	return slog.New(slog.NewTextHandler(s.stderr, &slog.HandlerOptions{Level: level})), nil
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// duration reads a duration from the environment variable unless the flag was given.
+func (s *settings) duration(flags *pflag.FlagSet, flag, name string, value *time.Duration) error {
+	v := s.getenv(name)
+	if v == "" || flags.Changed(flag) {
+		return nil
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil {
+		return usageError{fmt.Errorf("%s=%s: want a duration such as 10m; %w", name, strings.TrimSpace(v), err)}
+	}
+	*value = d
+	return nil
+}
