@@ -65,7 +65,7 @@ func (h *house) start(ctx context.Context, m actions.Model) (invoker.Instance, e
 }
 
 func (h *house) onnxSetup(ctx context.Context, m actions.Model) (onnx.Setup, error) {
-	if _, err := onnx.ParseSpec(m.Spec); err != nil {
+	if err := onnx.Check(m); err != nil {
 		return onnx.Setup{}, err
 	}
 	library, err := h.library(ctx)
