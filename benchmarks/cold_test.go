@@ -3,8 +3,6 @@ package benchmarks
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -24,15 +22,7 @@ import (
 // answer, beside the time that ONNX Runtime alone takes for a session of the same model
 // with its default optimisation, interleaved in one run.
 func BenchmarkColdStart(b *testing.B) {
-	program, err := filepath.Abs("../bin/deepfn")
-	if err != nil {
-		b.Fatal(err)
-	}
-	picture, err := os.ReadFile("../examples/ocr-line/line.png")
-	if err != nil {
-		b.Fatal(err)
-	}
-	body := fmt.Appendf(nil, `{"value":{"image":%q}}`, base64.StdEncoding.EncodeToString(picture))
+	program, body := coldSetup(b)
 	model := filepath.Join(os.Getenv("DEEPFN_TEST_MODELS"), "ch_PP-OCRv4_rec_infer.onnx")
 	loadSession := bareSession(b, model)
 	coldStart(b, program, body) // writes the optimised model, as a first start does
@@ -51,9 +41,7 @@ func coldStart(b *testing.B, program string, body []byte) time.Duration {
 	b.Helper()
 	address := freeAddress(b)
 	began := time.Now()
-	cmd := exec.CommandContext(b.Context(), program, "serve", "ocr-line", "--listen", address, "--offline")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
+	cmd, stderr := serveCommand(b, program, address)
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
@@ -74,6 +62,15 @@ func coldStart(b *testing.B, program string, body []byte) time.Duration {
 		}
 		time.Sleep(time.Millisecond) // until it listens
 	}
+}
+
+// serveCommand is the command that serves ocr-line, and what it will print to stderr.
+func serveCommand(b *testing.B, program, address string) (*exec.Cmd, *bytes.Buffer) {
+	b.Helper()
+	cmd := exec.CommandContext(b.Context(), program, "serve", "ocr-line", "--listen", address, "--offline")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	return cmd, &stderr
 }
 
 func post(ctx context.Context, url string, body []byte) (string, error) {

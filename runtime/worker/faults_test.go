@@ -280,6 +280,21 @@ func TestDeadlineReachesTheProgram(t *testing.T) {
 	echo(t, w)
 }
 
+// A deadline beyond what 64 bits of nanoseconds reach, the year 2262, is none.
+func TestFarDeadline(t *testing.T) {
+	w := start(t, config())
+	ctx, cancel := context.WithDeadline(t.Context(), time.UnixMilli(9_999_999_999_999))
+	defer cancel()
+	resp, err := w.Call(ctx, actions.Request{Args: workertest.Args{Describe: true}.JSON()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got workertest.Description
+	if err := json.Unmarshal(resp.Data, &got); err != nil || got.HasDeadline {
+		t.Errorf("got %s, %v; want no deadline", resp.Data, err)
+	}
+}
+
 // The answer of an abandoned call belongs to nobody, and the next caller gets its own.
 func TestLateAnswer(t *testing.T) {
 	w := start(t, config())
