@@ -8,6 +8,7 @@
 //
 // An instance is started by the pool and for the pool: a caller who leaves does not
 // end the start that he caused. An instance that dies takes the requests that it held
-// with it, and no others; the pool starts another, at once the first time and with
-// growing delays while instances go on dying before they have answered anything.
+// with it, and no others; the pool starts another at once. While starts fail, or
+// instances die one after the other before they have answered anything, the delays grow
+// from 100 milliseconds to 30 seconds.
 package invoker

@@ -105,13 +105,25 @@ func (v *Invoker) Invoke(ctx context.Context, req actions.Request) (actions.Resp
 
 // Warm starts n instances of the model (at most MaxInstances) and keeps so many: they
 // do not expire, and those that die are replaced. It returns when the first can
-// answer, or with the error of its start; the pool goes on trying after an error.
+// answer, or with the error of its start, whose code is that of the cause; the pool goes
+// on trying after an error, until Cool.
 func (v *Invoker) Warm(ctx context.Context, model string, n int) error {
 	p, err := v.pool(ctx, model)
 	if err != nil {
 		return err
 	}
 	return p.warm(ctx, n)
+}
+
+// Cool takes back what Warm asked for: the instances of the model may expire and are
+// not replaced, and Ready does not look at it.
+func (v *Invoker) Cool(model string) {
+	v.mu.Lock()
+	p := v.pools[model]
+	v.mu.Unlock()
+	if p != nil {
+		p.cool()
+	}
 }
 
 // Ready returns nil when each model that was to be warm has a living instance, else
@@ -206,6 +218,6 @@ func (v *Invoker) sorted() []*pool {
 	return slices.Compact(pools)
 }
 
-func errClosed() error {
+func errClosed() *actions.Error {
 	return &actions.Error{Code: actions.Unavailable, Msg: "the server is shutting down; send the request to another one", RetryAfter: time.Second}
 }

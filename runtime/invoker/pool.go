@@ -31,10 +31,11 @@ type pool struct {
 	info     json.RawMessage
 	expiry   *time.Timer // fires when the oldest idle instance may have expired
 
-	failures int         // starts that failed, and deaths before any answer, in a row
-	retryAt  time.Time   // no start before
-	retry    *time.Timer // starts what is wanted at retryAt
-	lastErr  error       // why the last start failed
+	failedStarts int         // starts that failed, in a row
+	earlyDeaths  int         // deaths before any answer, since the last first answer
+	retryAt      time.Time   // no start before
+	retry        *time.Timer // starts what is wanted at retryAt
+	lastErr      error       // why the last start failed; nil after one that did not
 
 	counts actions.PoolStats // its counters only
 }
@@ -43,9 +44,11 @@ type pool struct {
 type slot struct {
 	inst      Instance
 	startTime time.Duration
-	fresh     bool // has not been given to a request
-	answered  bool // has answered a request
+	since     time.Time // when it was ready
+	fresh     bool      // has not been given to a request
+	answered  bool      // has answered a request
 	busy      bool
+	settling  bool // busy with a call whose caller has left
 	draining  bool
 	idleSince time.Time
 }
@@ -53,7 +56,8 @@ type slot struct {
 // A waiter is a request in the queue. ready has room for the one grant, so that the
 // pool never waits for a request that has left.
 type waiter struct {
-	ready chan grant
+	ready   chan grant
+	warming bool // it wants to know that there is an instance, not to invoke it
 }
 
 type grant struct {
@@ -71,31 +75,36 @@ func newPool(cfg Config, m actions.Model) *pool {
 
 // invoke runs one request on an instance.
 func (p *pool) invoke(ctx context.Context, req actions.Request) (actions.Response, error) {
-	s, timing, err := p.acquire(ctx)
+	s, timing, err := p.acquire(ctx, false)
 	if err != nil {
 		return actions.Response{}, err
 	}
 	began := time.Now()
 	resp, err := s.inst.Call(ctx, req)
-	timing.Run = time.Since(began)
+	if timing.Run = resp.Timing.Run; timing.Run == 0 { // the instance does not say
+		timing.Run = time.Since(began)
+	}
 	p.release(s, err)
 	resp.Timing = timing
 	return resp, err
 }
 
-// acquire takes an instance for one request: the newest idle one, else the next that
-// becomes free. The caller releases it.
-func (p *pool) acquire(ctx context.Context) (*slot, actions.Timing, error) {
+// acquire takes an instance for one request, or only to see that there is one (warming):
+// the newest idle one, else the next that becomes free. The caller gives it back with
+// release or putLocked.
+func (p *pool) acquire(ctx context.Context, warming bool) (*slot, actions.Timing, error) {
 	var timing actions.Timing
 	began := time.Now()
 	p.mu.Lock()
-	if err := p.refuseLocked(ctx); err != nil {
+	if err := p.refuseLocked(ctx, warming); err != nil {
 		p.mu.Unlock()
 		return nil, timing, err
 	}
 	if s := p.popLocked(); s != nil {
-		p.counts.Invocations++
-		s.fresh = false
+		if !warming {
+			p.counts.Invocations++
+			s.fresh = false
+		}
 		p.mu.Unlock()
 		return s, timing, nil
 	}
@@ -105,7 +114,7 @@ func (p *pool) acquire(ctx context.Context) (*slot, actions.Timing, error) {
 		return nil, timing, actions.Errorf(actions.Busy,
 			"%d requests for %s are waiting already and the queue takes no more; try again later", p.cfg.QueueDepth, p.model.Name)
 	}
-	w := &waiter{ready: make(chan grant, 1)}
+	w := &waiter{ready: make(chan grant, 1), warming: warming}
 	p.waiters = append(p.waiters, w)
 	p.startWantedLocked()
 	p.mu.Unlock()
@@ -114,6 +123,9 @@ func (p *pool) acquire(ctx context.Context) (*slot, actions.Timing, error) {
 	wait := time.Since(began)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if warming {
+		return g.slot, timing, g.err
+	}
 	p.counts.WaitCount++
 	p.counts.WaitDuration += wait
 	if g.err != nil {
@@ -129,7 +141,7 @@ func (p *pool) acquire(ctx context.Context) (*slot, actions.Timing, error) {
 }
 
 // refuseLocked returns why a new request cannot even wait.
-func (p *pool) refuseLocked(ctx context.Context) error {
+func (p *pool) refuseLocked(ctx context.Context, warming bool) error {
 	if p.closed {
 		return errClosed()
 	}
@@ -141,7 +153,8 @@ func (p *pool) refuseLocked(ctx context.Context) error {
 	if p.lastErr == nil || delay < time.Second || len(p.slots)+p.starting > 0 {
 		return nil
 	}
-	e := actions.Errorf(actions.Unavailable, "%s could not be started: %w; the next attempt is in %s", p.model.Name, p.lastErr, delay.Round(time.Second))
+	e := startError(p.model.Name, p.lastErr, warming)
+	e.Msg += "; the next attempt is in " + delay.Round(time.Second).String()
 	e.RetryAfter = delay
 	return e
 }
@@ -183,22 +196,29 @@ func (p *pool) release(s *slot, err error) {
 	code := actions.CodeOf(err)
 	if code == actions.Deadline || code == actions.Canceled {
 		// The caller has left and the instance may still be at it.
-		p.wg.Go(func() {
-			if s.inst.Settle() != nil {
-				return // its watch removes it
-			}
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.putLocked(s)
-		})
+		p.mu.Lock()
+		s.settling = true
+		p.mu.Unlock()
+		p.wg.Go(func() { p.settle(s) })
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if code != actions.Unavailable {
+	if code != actions.Unavailable && !s.answered {
 		s.answered = true
-		p.failures, p.lastErr = 0, nil
+		p.earlyDeaths = 0
 	}
+	p.putLocked(s)
+}
+
+// settle waits until the instance can be used again.
+func (p *pool) settle(s *slot) {
+	if s.inst.Settle() != nil {
+		return // its watch removes it
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.settling = false
 	p.putLocked(s)
 }
 
@@ -225,8 +245,11 @@ func (p *pool) putLocked(s *slot) {
 	}
 }
 
-// endLocked ends an instance that nobody uses. Its watch removes it from the pool.
+// endLocked ends an instance, once. Its watch removes it from the pool.
 func (p *pool) endLocked(s *slot) {
+	if s.draining {
+		return
+	}
 	s.draining = true
 	p.wg.Go(func() { _ = s.inst.Close() })
 }

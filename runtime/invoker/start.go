@@ -22,15 +22,22 @@ func (p *pool) warm(ctx context.Context, n int) error {
 	p.minimum = max(p.minimum, min(n, p.cfg.MaxInstances))
 	p.startWantedLocked()
 	p.mu.Unlock()
-	s, _, err := p.acquire(ctx)
+	s, _, err := p.acquire(ctx, true)
 	if err != nil {
 		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.counts.Invocations-- // nothing was invoked
 	p.putLocked(s)
 	return nil
+}
+
+// cool takes back what warm asked for: instances may expire and are not replaced.
+func (p *pool) cool() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.minimum = 0
+	p.scheduleExpiryLocked()
 }
 
 // ready returns nil if the pool keeps no instance or has one, else why it has none.
@@ -41,7 +48,7 @@ func (p *pool) ready() error {
 	case p.minimum == 0 || len(p.slots) > 0:
 		return nil
 	case p.lastErr != nil:
-		return startError(p.model.Name, p.lastErr)
+		return startError(p.model.Name, p.lastErr, true)
 	default:
 		return fmt.Errorf("%s is being loaded", p.model.Name)
 	}
@@ -67,7 +74,7 @@ func (p *pool) startWantedLocked() {
 		}
 		return
 	}
-	if p.failures > 0 {
+	if p.failedStarts+p.earlyDeaths > 0 {
 		want = 1 // one attempt shows whether the cause has gone
 		if p.starting > 0 {
 			return
@@ -100,8 +107,8 @@ func (p *pool) start() {
 	p.counts.ColdStarts++
 	p.counts.StartDuration += took
 	p.info = inst.Info()
-	p.lastErr = nil
-	s := &slot{inst: inst, startTime: took, fresh: true}
+	p.failedStarts, p.lastErr = 0, nil
+	s := &slot{inst: inst, startTime: took, since: time.Now(), fresh: true}
 	p.slots[s] = struct{}{}
 	p.wg.Go(func() { p.watch(s) })
 	p.putLocked(s)
@@ -112,37 +119,43 @@ func (p *pool) start() {
 // can serve them, tells the waiters.
 func (p *pool) failedLocked(err error) {
 	p.lastErr = err
+	p.failedStarts++
 	p.backOffLocked()
 	if len(p.slots)+p.starting == 0 {
-		e := startError(p.model.Name, err)
 		for _, w := range p.waiters {
-			w.ready <- grant{err: e}
+			w.ready <- grant{err: startError(p.model.Name, err, w.warming)}
 		}
 		p.waiters = nil
 	}
 	p.startWantedLocked()
 }
 
-// backOffLocked counts a failure and sets when the next start may be: at once after
-// the first, then after firstDelay, which doubles up to maxDelay.
+// backOffLocked sets when the next start may be: at once after the first early death,
+// firstDelay after the second or after the first failed start, and so on with a delay
+// that doubles up to maxDelay.
 func (p *pool) backOffLocked() {
-	p.failures++
-	if p.failures == 1 && p.lastErr == nil {
-		return
+	if n := p.failedStarts + max(p.earlyDeaths-1, 0); n > 0 {
+		p.retryAt = time.Now().Add(min(maxDelay, firstDelay<<min(n-1, 16)))
 	}
-	p.retryAt = time.Now().Add(min(maxDelay, firstDelay<<min(p.failures-1, 16)))
 }
 
-// startError is what the callers get who waited for a start that failed.
-func startError(model string, err error) error {
-	code := actions.Unavailable
-	if c := actions.CodeOf(err); c != actions.Internal {
-		code = c
-	}
+// startError is what those get who waited for a start that failed. To an operator who
+// warms a model the code of the cause says whose fault it is; to a caller who invokes it
+// it is always the server's.
+func startError(model string, err error, warming bool) *actions.Error {
 	if errors.Is(err, context.Canceled) {
 		return errClosed()
 	}
-	return actions.Errorf(code, "%s could not be started: %w", model, err)
+	e := &actions.Error{Code: actions.Unavailable, Msg: fmt.Sprintf("%s could not be started: %v", model, err), Err: err}
+	cause, ok := errors.AsType[*actions.Error](err)
+	if !ok {
+		return e
+	}
+	e.Logs, e.RetryAfter = cause.Logs, cause.RetryAfter
+	if warming {
+		e.Code = cause.Code
+	}
+	return e
 }
 
 // watch waits until the instance has ended and takes it out of the pool.
@@ -155,13 +168,27 @@ func (p *pool) watch(s *slot) {
 	if s.draining {
 		p.cfg.Log.Info("instance stopped", "model", p.model.Name)
 	} else {
-		p.counts.Died++
-		if !s.answered {
-			p.backOffLocked()
-		}
-		p.cfg.Log.Error("instance died", "model", p.model.Name, "error", s.inst.Err())
+		p.diedLocked(s)
 	}
 	p.startWantedLocked()
+}
+
+// diedLocked counts a death. One soon after the start and before any answer delays the
+// next start; after another one the model is started again at once, even if a further
+// instance could not be started a moment ago.
+func (p *pool) diedLocked(s *slot) {
+	p.counts.Died++
+	p.cfg.Log.Error("instance died", "model", p.model.Name, "error", s.inst.Err())
+	if !s.answered && time.Since(s.since) < maxDelay {
+		p.earlyDeaths++
+		p.backOffLocked()
+		return
+	}
+	p.retryAt = time.Time{}
+	if p.retry != nil {
+		p.retry.Stop()
+		p.retry = nil
+	}
 }
 
 // scheduleExpiryLocked sets the timer for the oldest idle instance.
@@ -235,15 +262,15 @@ func (p *pool) close(ctx context.Context) error {
 	p.mu.Lock()
 	busy := 0
 	for s := range p.slots {
-		if !s.draining {
+		if s.busy && !s.settling {
 			busy++
-			p.endLocked(s)
 		}
+		p.endLocked(s)
 	}
 	p.mu.Unlock()
 	<-ended
 	if busy > 0 {
-		return actions.Errorf(actions.Deadline, "%d requests for %s were cut off: %w", busy, p.model.Name, ctx.Err())
+		return actions.Errorf(actions.Deadline, "requests for %s that were cut off: %d: %w", p.model.Name, busy, ctx.Err())
 	}
 	return nil
 }
