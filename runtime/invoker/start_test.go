@@ -1,0 +1,230 @@
+package invoker
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/deepfn/deepfn/actions"
+)
+
+func TestBackOffAfterDeaths(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, f := newFleet(Config{})
+		defer closeNow(t, v)
+		var starts []time.Duration
+		began := time.Now()
+		for range 5 {
+			if _, err := invoke(t, v, `{"Die":true}`); actions.CodeOf(err) != actions.Unavailable {
+				t.Fatalf("got %v, want Unavailable", err)
+			}
+			starts = append(starts, time.Since(began).Round(time.Millisecond))
+		}
+		want := []time.Duration{100, 200, 400, 700, 1200} // each start takes 100 ms
+		for i, got := range starts {
+			if got != want[i]*time.Millisecond {
+				t.Errorf("death %d: got %v, want %v", i, got, want[i]*time.Millisecond)
+			}
+		}
+		mustInvoke(t, v, `{}`)
+		if _, err := invoke(t, v, `{"Die":true}`); err == nil {
+			t.Error("got no error from an instance that died")
+		}
+		began = time.Now()
+		mustInvoke(t, v, `{}`)
+		if got := time.Since(began); got != 100*time.Millisecond {
+			t.Errorf("after an answer and a death: restart took %v, want the start alone", got)
+		}
+		if len(f.started) != 7 {
+			t.Errorf("got %d starts, want 7", len(f.started))
+		}
+	})
+}
+
+func TestStartFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, f := newFleet(Config{})
+		defer closeNow(t, v)
+		for range 6 {
+			f.startErrs = append(f.startErrs, errors.New("no such file"))
+		}
+		var last error
+		for range 6 {
+			_, last = invoke(t, v, `{}`)
+			if actions.CodeOf(last) != actions.Unavailable || !strings.Contains(last.Error(), "no such file") {
+				t.Fatalf("got %v, want Unavailable with the cause", last)
+			}
+		}
+		e, ok := errors.AsType[*actions.Error](last)
+		if !ok || e.RetryAfter < time.Second {
+			t.Errorf("got %#v, want a time to try again", last)
+		}
+		time.Sleep(e.RetryAfter)
+		time.Sleep(10 * time.Second)
+		f.mu.Lock()
+		f.startErrs = nil
+		f.mu.Unlock()
+		mustInvoke(t, v, `{}`)
+		if st := v.Stats()[0]; st.StartFailures == 0 || st.ColdStarts != 1 {
+			t.Errorf("got %+v", st)
+		}
+	})
+}
+
+// To who warms a model the error says whose fault it is; to who invokes it, it is always
+// the server's. Both see what the child printed.
+func TestStartErrorCode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, f := newFleet(Config{})
+		defer closeNow(t, v)
+		cause := actions.Errorf(actions.Invalid, "model.onnx is not an ONNX file")
+		cause.Logs = []actions.LogLine{{Stream: actions.Stderr, Text: "bad magic"}}
+		f.startErrs = []error{cause, cause}
+		_, invokeErr := invoke(t, v, `{}`)
+		warmErr := v.Warm(t.Context(), "m", 1)
+		for err, want := range map[error]actions.Code{invokeErr: actions.Unavailable, warmErr: actions.Invalid} {
+			e, ok := errors.AsType[*actions.Error](err)
+			if !ok || e.Code != want || len(e.Logs) != 1 || !strings.Contains(e.Msg, "not an ONNX file") {
+				t.Errorf("got %#v, want %s with the cause and its log", err, want)
+			}
+		}
+	})
+}
+
+// One instance serves and a second can never start: the attempts become rare, although
+// the first answers all the time.
+func TestNoStartStorm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, f := newFleet(Config{MaxInstances: 2})
+		defer closeNow(t, v)
+		mustInvoke(t, v, `{}`)
+		for range 1000 {
+			f.startErrs = append(f.startErrs, errors.New("no memory on the device"))
+		}
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for began := time.Now(); time.Since(began) < time.Minute; {
+					mustInvoke(t, v, `{"Sleep":10000000}`)
+				}
+			})
+		}
+		wg.Wait()
+		if st := v.Stats()[0]; st.StartFailures < 3 || st.StartFailures > 12 {
+			t.Errorf("got %d attempts in a minute, want a few", st.StartFailures)
+		}
+		f.mu.Lock()
+		f.startErrs = nil
+		f.mu.Unlock()
+		f.started[0].kill()
+		began := time.Now()
+		mustInvoke(t, v, `{}`)
+		if took := time.Since(began); took != 100*time.Millisecond {
+			t.Errorf("after the death of the one that answered: %v, want the start alone", took)
+		}
+	})
+}
+
+// An instance that nobody asked for a day and that dies is replaced at once, every day.
+func TestRareDeaths(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, f := newFleet(Config{})
+		defer closeNow(t, v)
+		if err := v.Warm(t.Context(), "m", 1); err != nil {
+			t.Fatal(err)
+		}
+		for day := range 10 {
+			time.Sleep(24 * time.Hour)
+			f.mu.Lock()
+			last := f.started[len(f.started)-1]
+			f.mu.Unlock()
+			last.kill()
+			synctest.Wait()
+			time.Sleep(101 * time.Millisecond)
+			if err := v.Ready(); err != nil {
+				t.Errorf("day %d, after the time of a start: %v", day, err)
+			}
+		}
+	})
+}
+
+func TestWarmKeepsAndReplaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, f := newFleet(Config{MaxInstances: 2, IdleTime: time.Minute})
+		defer closeNow(t, v)
+		if err := v.Warm(t.Context(), "./m", 2); err != nil {
+			t.Fatal(err)
+		}
+		if err := v.Ready(); err != nil {
+			t.Errorf("Ready: %v", err)
+		}
+		time.Sleep(time.Hour)
+		if st := v.Stats()[0]; st.Idle != 2 || st.Invocations != 0 {
+			t.Errorf("after an hour: got %+v, want 2 idle", st)
+		}
+		f.startErrs = []error{errors.New("no memory"), errors.New("no memory")}
+		f.started[0].kill()
+		f.started[1].kill()
+		synctest.Wait()
+		if v.Ready() == nil {
+			t.Error("ready without an instance")
+		}
+		time.Sleep(time.Minute)
+		if err := v.Ready(); err != nil {
+			t.Errorf("a minute later: %v", err)
+		}
+		if st := v.Stats()[0]; st.Idle != 2 || st.Died != 2 || len(v.Stats()) != 1 {
+			t.Errorf("a minute later: got %+v, want 2 idle in the one pool", st)
+		}
+	})
+}
+
+func TestWarmReportsFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, f := newFleet(Config{})
+		defer closeNow(t, v)
+		f.startErrs = []error{errors.New("wrong hash")}
+		if err := v.Warm(t.Context(), "m", 1); err == nil || !strings.Contains(err.Error(), "wrong hash") {
+			t.Errorf("got %v, want the cause", err)
+		}
+		if err := v.Ready(); err == nil || !strings.Contains(err.Error(), "wrong hash") {
+			t.Errorf("Ready: got %v, want the cause", err)
+		}
+		time.Sleep(time.Second)
+		if err := v.Ready(); err != nil {
+			t.Errorf("a second later: %v", err)
+		}
+	})
+}
+
+// What could not be warmed and is given up keeps nobody from being ready.
+func TestCool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, f := newFleet(Config{IdleTime: time.Minute})
+		defer closeNow(t, v)
+		f.startErrs = []error{errors.New("wrong hash")}
+		if err := v.Warm(t.Context(), "bad", 1); err == nil {
+			t.Fatal("got no error")
+		}
+		v.Cool("bad")
+		v.Cool("never seen")
+		if err := v.Warm(t.Context(), "good", 1); err != nil {
+			t.Fatal(err)
+		}
+		if err := v.Ready(); err != nil {
+			t.Errorf("Ready: %v", err)
+		}
+		time.Sleep(time.Hour)
+		if bad := v.Stats()[0]; bad.StartFailures != 1 || bad.ColdStarts != 0 {
+			t.Errorf("got %+v, want no further start", bad)
+		}
+		v.Cool("good")
+		time.Sleep(2 * time.Minute)
+		if good := v.Stats()[1]; good.Idle != 0 {
+			t.Errorf("got %+v, want it expired", good)
+		}
+	})
+}
