@@ -48,6 +48,9 @@ type Config struct {
 
 	// MaxBody is the most bytes that a request's body may have. The default is 48 MiB.
 	MaxBody int64
+	// MaxBodies is the most bytes that the bodies of all requests in progress may take,
+	// beside the first MiB of each. The default is 1 GiB; MaxBody is the least.
+	MaxBodies int64
 	// MaxResponse is the most bytes that /run answers; a longer result is answered as an
 	// application error. Zero means no limit.
 	MaxResponse int64
@@ -77,6 +80,10 @@ func (c Config) withDefaults() Config {
 	if c.MaxBody <= 0 {
 		c.MaxBody = 48 << 20
 	}
+	if c.MaxBodies <= 0 {
+		c.MaxBodies = 1 << 30
+	}
+	c.MaxBodies = max(c.MaxBodies, c.MaxBody)
 	if c.DeadlineMargin <= 0 {
 		c.DeadlineMargin = 100 * time.Millisecond
 	}

@@ -114,6 +114,13 @@ func drainingError() *actions.Error {
 	}
 }
 
+func busyError() *actions.Error {
+	return &actions.Error{
+		Code: actions.Busy, RetryAfter: time.Second,
+		Msg: "the requests in progress are larger together than the server takes; try again later",
+	}
+}
+
 func (s *Server) tooLargeError() *actions.Error {
 	return actions.Errorf(actions.TooLarge,
 		"the request body is over the limit of %d bytes; send less, or raise the limit of the server", s.cfg.MaxBody)

@@ -63,7 +63,7 @@ func TestMetrics(t *testing.T) {
 	post(t, s, predictPath, `{}`)
 	post(t, s, predictPath, `[`)
 	post(t, s, "/v2/models/made-up/predict/", `{}`)
-	s.handle(t.Context(), &request{method: http.MethodPost, path: predictPath, tooLarge: true})
+	s.handle(t.Context(), &request{method: http.MethodPost, path: predictPath, refused: s.tooLargeError()})
 	got := get(t, s, "/metrics")
 	if !strings.HasPrefix(got.contentType, "text/plain; version=0.0.4") {
 		t.Errorf("got content type %q", got.contentType)

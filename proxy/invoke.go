@@ -35,7 +35,7 @@ func (s *Server) lookUp(ctx context.Context, c *call) (actions.Model, error) {
 // invoke binds the values of a call to the model's arguments, runs it, and checks that
 // the caller can take the answer.
 func (s *Server) invoke(ctx context.Context, c *call, m actions.Model) error {
-	ranges, err := parseAccept(c.accept)
+	wanted, err := actions.ParseAccept(c.accept)
 	if err != nil {
 		return err
 	}
@@ -53,8 +53,9 @@ func (s *Server) invoke(ctx context.Context, c *call, m actions.Model) error {
 	if err != nil {
 		return err
 	}
-	if !ranges.accept(c.response.ContentType) {
-		return notAcceptable(m, c.response.ContentType, c.accept)
+	if wanted.Quality(c.response.ContentType) == 0 {
+		return actions.Errorf(actions.Unsupported, "%s answers %s, which the request does not accept: %.100q",
+			m.Name, c.response.ContentType, c.accept)
 	}
 	return nil
 }

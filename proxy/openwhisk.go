@@ -52,8 +52,8 @@ func (s *Server) run(ctx context.Context, r *request) response {
 // activate runs one activation. With an error it may return the response that the
 // contract wants for it.
 func (s *Server) activate(ctx context.Context, c *call, r *request) (response, error) {
-	if r.tooLarge {
-		return response{}, s.tooLargeError()
+	if r.refused != nil {
+		return response{}, r.refused
 	}
 	a, err := parseActivation(r.body)
 	if err != nil {

@@ -18,10 +18,10 @@ type request struct {
 	query       string // as it was sent, without '?'
 	contentType string
 	accept      string
-	id          string // what the caller called it, or a new one
-	model       string // the {model} of the route
-	body        []byte // nil when it must not be used again
-	tooLarge    bool   // the body was over Config.MaxBody; body is empty
+	id          string         // what the caller called it, or a new one
+	model       string         // the {model} of the route
+	body        []byte         // nil when it must not be used again
+	refused     *actions.Error // why the body was not taken; body is empty
 }
 
 // A response is the answer to a request.
@@ -93,10 +93,10 @@ func (s *Server) handle(ctx context.Context, r *request) (resp response) {
 	case !rt.always && s.draining.Load():
 		s.metrics.refused("draining")
 		return failure(drainingError())
-	case r.tooLarge:
-		s.metrics.refused("too_large")
+	case r.refused != nil:
+		s.metrics.refused(string(r.refused.Code))
 		if !rt.anySize {
-			return failure(s.tooLargeError())
+			return failure(r.refused)
 		}
 	}
 	return h(ctx, r)

@@ -47,6 +47,7 @@ type Server struct {
 	table       []route
 	activations activationLog
 	buffers     sync.Pool // of *[]byte, for bodies
+	bodies      budget
 	idPrefix    string
 	ids         atomic.Uint64
 
@@ -64,6 +65,7 @@ func New(cfg Config) *Server {
 		activations: activationLog{out: cfg.Stdout, err: cfg.Stderr},
 		idPrefix:    strconv.FormatInt(time.Now().UnixNano(), 36) + "-",
 	}
+	s.bodies.limit = cfg.MaxBodies
 	s.table = s.routes()
 	if cfg.Model != "" {
 		s.action.Store(&action{model: cfg.Model, verb: actions.Predict})
@@ -148,10 +150,10 @@ func (s *Server) serve(ctx context.Context, fc *fasthttp.RequestCtx) {
 	r := s.request(fc)
 	buf := s.buffer()
 	body, err := s.readBody(fc, *buf)
-	switch {
-	case errors.Is(err, errTooLarge):
-		r.tooLarge = true
-	case err != nil:
+	defer s.bodies.give(cap(body))
+	if refused, ok := errors.AsType[*actions.Error](err); ok {
+		r.refused = refused
+	} else if err != nil {
 		s.malformed(fc, err)
 		return
 	}
@@ -203,46 +205,53 @@ func (s *Server) buffer() *[]byte {
 	return new([]byte)
 }
 
-// readBody reads the body into buf, which it may replace. A body over the limit is
-// thrown away and gives errTooLarge.
+// readBody reads the body into buf, which it may replace, and takes its capacity from
+// the budget. A body over a limit is thrown away; the error is an *actions.Error.
 func (s *Server) readBody(fc *fasthttp.RequestCtx, buf []byte) ([]byte, error) {
 	stream := fc.RequestBodyStream()
 	if stream == nil {
+		s.bodies.used.Add(int64(cap(buf)))
 		return buf[:0], nil
 	}
 	length := int64(fc.Request.Header.ContentLength()) // negative when it is chunked
-	if length > s.cfg.MaxBody {
-		return buf[:0], discard(fc, stream)
-	}
 	if want := min(max(length, 512), firstRead); int64(cap(buf)) < want {
 		buf = make([]byte, 0, want)
 	}
-	body, err := readAll(stream, buf[:0], s.cfg.MaxBody)
-	switch {
-	case errors.Is(err, errTooLarge):
-		return buf[:0], discard(fc, stream)
-	case err == nil && length >= 0 && int64(len(body)) != length:
+	s.bodies.used.Add(int64(cap(buf)))
+	body, err := buf[:0], error(nil)
+	if length > s.cfg.MaxBody {
+		err = s.tooLargeError()
+	} else {
+		body, err = s.readAll(stream, body)
+	}
+	if _, refused := errors.AsType[*actions.Error](err); refused {
+		discard(fc, stream)
+		return body[:0], err
+	}
+	if err == nil && length >= 0 && int64(len(body)) != length {
 		err = io.ErrUnexpectedEOF
 	}
 	return body, err
 }
 
-// errTooLarge says that a body is over the limit.
-var errTooLarge = errors.New("proxy: the request body is too large")
-
-// readAll reads r to its end into buf, which it grows as bytes come, up to limit.
-func readAll(r io.Reader, buf []byte, limit int64) ([]byte, error) {
+// readAll reads r to its end into buf, which it grows as bytes come, up to the limits of
+// one body and of all.
+func (s *Server) readAll(r io.Reader, buf []byte) ([]byte, error) {
 	for {
 		if len(buf) == cap(buf) {
-			grown := make([]byte, len(buf), min(int64(cap(buf))*2, limit+1))
+			more := min(int64(cap(buf)), s.cfg.MaxBody-int64(cap(buf))+1)
+			if !s.bodies.take(more) {
+				return buf, busyError()
+			}
+			grown := make([]byte, len(buf), int64(cap(buf))+more)
 			copy(grown, buf)
 			buf = grown
 		}
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		switch {
-		case int64(len(buf)) > limit:
-			return buf, errTooLarge
+		case int64(len(buf)) > s.cfg.MaxBody:
+			return buf, s.tooLargeError()
 		case errors.Is(err, io.EOF):
 			return buf, nil
 		case err != nil:
@@ -251,15 +260,32 @@ func readAll(r io.Reader, buf []byte, limit int64) ([]byte, error) {
 	}
 }
 
+// A budget bounds the memory for the bodies of all requests at one time. The first
+// firstRead bytes of each are had without asking.
+type budget struct {
+	limit int64
+	used  atomic.Int64
+}
+
+// take takes n bytes, unless they are more than is left.
+func (b *budget) take(n int64) bool {
+	if b.used.Add(n) <= b.limit {
+		return true
+	}
+	b.used.Add(-n)
+	return false
+}
+
+func (b *budget) give(n int) { b.used.Add(-int64(n)) }
+
 // discard throws away what is left of a refused body. If that is too much, the
 // connection closes after the answer.
-func discard(fc *fasthttp.RequestCtx, stream io.Reader) error {
+func discard(fc *fasthttp.RequestCtx, stream io.Reader) {
 	_ = fc.Conn().SetReadDeadline(time.Now().Add(drainTime))
 	_, err := io.CopyN(io.Discard, stream, drainBytes)
 	if !errors.Is(err, io.EOF) {
 		fc.SetConnectionClose()
 	}
-	return errTooLarge
 }
 
 // send answers with a response.

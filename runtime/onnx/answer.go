@@ -158,7 +158,11 @@ func (r *lineReader) probability(step []float32, best int) float64 {
 
 // jsonAnswer makes the response of an output that has one form.
 func jsonAnswer(v any, accept string) (actions.Response, error) {
-	if choose(accept, typeJSON) == "" {
+	wanted, err := actions.ParseAccept(accept)
+	if err != nil {
+		return actions.Response{}, err
+	}
+	if wanted.Choose(typeJSON) == "" {
 		return actions.Response{}, actions.Errorf(actions.Unsupported, "the model answers with %s, not with %q", typeJSON, accept)
 	}
 	data, err := json.Marshal(v)
@@ -168,7 +172,11 @@ func jsonAnswer(v any, accept string) (actions.Response, error) {
 // tensorsAnswer makes the response of raw outputs: an object of them by name or, of a
 // single one, a .npy file.
 func tensorsAnswer(ports []port, out []tensor, accept string) (actions.Response, error) {
-	kind := choose(accept, typeJSON, typeNPY, typeBytes)
+	wanted, err := actions.ParseAccept(accept)
+	if err != nil {
+		return actions.Response{}, err
+	}
+	kind := wanted.Choose(typeJSON, typeNPY, typeBytes)
 	switch kind {
 	case "":
 		return actions.Response{}, actions.Errorf(actions.Unsupported, "the model answers with %s or %s, not with %q", typeJSON, typeNPY, accept)

@@ -165,26 +165,6 @@ func TestHalfFloats(t *testing.T) {
 	}
 }
 
-func TestChoose(t *testing.T) {
-	tests := []struct{ accept, want string }{
-		{"", typeJSON},
-		{"*/*", typeJSON},
-		{"application/*", typeJSON},
-		{"application/x-npy", typeNPY},
-		{"application/json;q=0.5, application/x-npy", typeNPY},
-		{"application/x-npy;q=0, */*", typeJSON},
-		{"application/json;q=0, */*;q=0.1", typeNPY},
-		{"text/html", ""},
-		{"text/html, */*;q=0.1", typeJSON},
-		{"nonsense;;", ""},
-	}
-	for _, tt := range tests {
-		if got := choose(tt.accept, typeJSON, typeNPY); got != tt.want {
-			t.Errorf("%q: got %q, want %q", tt.accept, got, tt.want)
-		}
-	}
-}
-
 func FuzzNPY(f *testing.F) {
 	paths, err := filepath.Glob("testdata/npy/*")
 	if err != nil || len(paths) == 0 {
