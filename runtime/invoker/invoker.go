@@ -54,6 +54,9 @@ type Config struct {
 	// StartTimeout bounds one start, with the fetching of the model's files. The
 	// default is 10 minutes.
 	StartTimeout time.Duration
+	// Timeout is the most time that one request may take, with its wait. The default is
+	// no limit.
+	Timeout time.Duration
 	// Log takes a line for each instance that starts or ends. The default discards.
 	Log *slog.Logger
 }
@@ -100,6 +103,11 @@ func (v *Invoker) Invoke(ctx context.Context, req actions.Request) (actions.Resp
 	if err != nil {
 		return actions.Response{}, err
 	}
+	if v.cfg.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, v.cfg.Timeout)
+		defer cancel()
+	}
 	return p.invoke(ctx, req)
 }
 
@@ -112,7 +120,18 @@ func (v *Invoker) Warm(ctx context.Context, model string, n int) error {
 	if err != nil {
 		return err
 	}
-	return p.warm(ctx, n)
+	p.keep(n)
+	return p.warm(ctx)
+}
+
+// Keep is Warm without the waiting: when it has returned, Ready waits for the model.
+func (v *Invoker) Keep(ctx context.Context, model string, n int) error {
+	p, err := v.pool(ctx, model)
+	if err != nil {
+		return err
+	}
+	p.keep(n)
+	return nil
 }
 
 // Cool takes back what Warm asked for: the instances of the model may expire and are

@@ -241,6 +241,18 @@ func TestDeadlineInQueue(t *testing.T) {
 	})
 }
 
+func TestTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, _ := newFleet(Config{Timeout: time.Second})
+		defer closeNow(t, v)
+		began := time.Now()
+		_, err := invoke(t, v, `{"Sleep":3600000000000}`)
+		if actions.CodeOf(err) != actions.Deadline || time.Since(began) != time.Second {
+			t.Errorf("got %v after %v, want Deadline after a second", err, time.Since(began))
+		}
+	})
+}
+
 // The caller leaves in the middle of a call: he is answered at once, and the instance
 // serves nobody until it has settled.
 func TestDeadlineInCall(t *testing.T) {

@@ -15,7 +15,8 @@ import (
 type pool struct {
 	cfg   Config
 	model actions.Model
-	// life is the context of starts; stop ends it when the pool closes.
+	// life makes the context of a start, which belongs to the pool and not to a request;
+	// stop ends them all when the pool closes.
 	life func() (context.Context, context.CancelFunc)
 	stop context.CancelFunc
 	// wg counts the goroutines of the pool: starts, watches and settlings.

@@ -16,12 +16,16 @@ const (
 	maxDelay   = 30 * time.Second
 )
 
-// warm makes the pool keep n instances and waits for the first.
-func (p *pool) warm(ctx context.Context, n int) error {
+// keep makes the pool keep n instances.
+func (p *pool) keep(n int) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.minimum = max(p.minimum, min(n, p.cfg.MaxInstances))
 	p.startWantedLocked()
-	p.mu.Unlock()
+}
+
+// warm waits for an instance.
+func (p *pool) warm(ctx context.Context) error {
 	s, _, err := p.acquire(ctx, true)
 	if err != nil {
 		return err

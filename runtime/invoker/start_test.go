@@ -200,6 +200,27 @@ func TestWarmReportsFailure(t *testing.T) {
 	})
 }
 
+// From the moment that a model is to be kept there is no readiness without it.
+func TestKeep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, _ := newFleet(Config{})
+		defer closeNow(t, v)
+		if err := v.Keep(t.Context(), "unknown", 1); actions.CodeOf(err) != actions.NotFound {
+			t.Errorf("got %v, want NotFound", err)
+		}
+		if err := v.Keep(t.Context(), "m", 1); err != nil {
+			t.Fatal(err)
+		}
+		if err := v.Ready(); err == nil || !strings.Contains(err.Error(), "being loaded") {
+			t.Errorf("at once: got %v, want that it is being loaded", err)
+		}
+		time.Sleep(time.Second)
+		if err := v.Ready(); err != nil {
+			t.Errorf("a second later: %v", err)
+		}
+	})
+}
+
 // What could not be warmed and is given up keeps nobody from being ready.
 func TestCool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -208,6 +229,9 @@ func TestCool(t *testing.T) {
 		f.startErrs = []error{errors.New("wrong hash")}
 		if err := v.Warm(t.Context(), "bad", 1); err == nil {
 			t.Fatal("got no error")
+		}
+		if err := v.Ready(); err == nil {
+			t.Error("ready without the model that is to be kept")
 		}
 		v.Cool("bad")
 		v.Cool("never seen")

@@ -297,7 +297,7 @@ func (w *Worker) startError(ctx context.Context, err error) error {
 		failure.Logs = tail
 		return failure
 	}
-	if errors.Is(err, errLeft) {
+	if errors.Is(err, errLeft) || ctx.Err() != nil {
 		return leftError(ctx, "the start of the worker", tail)
 	}
 	what := err.Error()
