@@ -151,7 +151,7 @@ func (m Model) unknown(name string) string {
 	hint := ""
 	for i, a := range m.Arguments {
 		takes[i] = a.Name
-		if hint == "" && (strings.EqualFold(a.Name, name) || oneEditAway(a.Name, name)) {
+		if hint == "" && (strings.EqualFold(a.Name, name) || len(name) > 2 && oneEditAway(a.Name, name)) {
 			hint = fmt.Sprintf("; did you mean %q?", a.Name)
 		}
 	}

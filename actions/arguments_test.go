@@ -201,12 +201,13 @@ func TestBindErrors(t *testing.T) {
 		"file in list":   {in: member("file", `["aGVs", 3]`), want: `has a wrong file at index 1, which must be a file: a base64 string, a data: URI or {"data": base64, "filename", "content_type"}, not 3`},
 		"file text":      {in: text("file", "aGVs", "!"), want: "has a wrong file at index 1, which is not base64: there is a '!' at offset 0"},
 
-		"unknown":         {in: text("colour", "a"), name: "colour", want: "is unknown: the model takes file, string, integer, number, boolean, array, object, any, mode"},
-		"one edit away":   {in: member("fil", "1"), name: "fil", want: `is unknown: the model takes file, string, integer, number, boolean, array, object, any, mode; did you mean "file"?`},
-		"swapped":         {in: member("flie", "1"), name: "flie", want: `is unknown: the model takes file, string, integer, number, boolean, array, object, any, mode; did you mean "file"?`},
-		"other case":      {in: upload(actions.File{Name: "FILE"}), name: "FILE", want: `is unknown: the model takes file, string, integer, number, boolean, array, object, any, mode; did you mean "file"?`},
-		"one other":       {in: member("modi", "1"), name: "modi", want: `is unknown: the model takes file, string, integer, number, boolean, array, object, any, mode; did you mean "mode"?`},
-		"two edits apart": {in: member("modal", "1"), name: "modal", want: "is unknown: the model takes file, string, integer, number, boolean, array, object, any, mode"},
+		"unknown":               {in: text("colour", "a"), name: "colour", want: "is unknown: the model takes file, string, integer, number, boolean, array, object, any, mode"},
+		"one edit away":         {in: member("fil", "1"), name: "fil", want: `is unknown: the model takes file, string, integer, number, boolean, array, object, any, mode; did you mean "file"?`},
+		"too short for a guess": {in: member("n", "1"), name: "n", want: `is unknown: the model takes file, string, integer, number, boolean, array, object, any, mode`},
+		"swapped":               {in: member("flie", "1"), name: "flie", want: `is unknown: the model takes file, string, integer, number, boolean, array, object, any, mode; did you mean "file"?`},
+		"other case":            {in: upload(actions.File{Name: "FILE"}), name: "FILE", want: `is unknown: the model takes file, string, integer, number, boolean, array, object, any, mode; did you mean "file"?`},
+		"one other":             {in: member("modi", "1"), name: "modi", want: `is unknown: the model takes file, string, integer, number, boolean, array, object, any, mode; did you mean "mode"?`},
+		"two edits apart":       {in: member("modal", "1"), name: "modal", want: "is unknown: the model takes file, string, integer, number, boolean, array, object, any, mode"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

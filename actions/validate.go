@@ -101,7 +101,7 @@ func (f ModelFile) validate(name string, c *complaints) {
 		c.add("file %q: use letters, digits, '-', '_' and '.' for the name, and begin with a letter or '_'", shorten(name))
 	}
 	if !isSHA256(f.SHA256) {
-		c.add("file %s: sha256 must be 64 hexadecimal digits", name)
+		c.add("file %s: sha256 must be 64 hexadecimal digits, as sha256sum prints them", name)
 	}
 	switch {
 	case f.URL != "" && (f.Path != "" || f.Package != ""), f.URL == "" && f.Path == "":

@@ -188,7 +188,7 @@ func (c *Catalog) Open(ctx context.Context, nameOrPath string) (actions.Model, e
 	}
 	info, err := os.Stat(nameOrPath)
 	if err != nil {
-		return actions.Model{}, actions.Errorf(actions.NotFound, "model: %w", err)
+		return actions.Model{}, actions.Errorf(actions.NotFound, "model: %w; an action is a folder with a file %s", err, actionFile)
 	}
 	file := nameOrPath
 	if info.IsDir() {
