@@ -48,12 +48,13 @@ clean: ## what was built here; the user's cache stays
 	rm -rf bin .cache .venv
 
 bin/deepfn: $(SOURCES)
-	go build -trimpath -o $@ ./cmd/deepfn
+	@echo "building $@ (the first time takes a minute)"
+	@go build -trimpath -o $@ ./cmd/deepfn
 
 # The models' files, verified, in the user's cache; links to them here for the tests.
 .cache/fetched: bin/deepfn
 	@mkdir -p .cache/models
-	bin/deepfn models fetch $(MODELS) > .cache/files
+	@bin/deepfn models fetch $(MODELS) --log-level info > .cache/files
 	@rm -f .cache/models/*
 	@awk -F'\t' '{print $$NF}' .cache/files | xargs -d '\n' ln -sf -t .cache/models
 	@touch $@

@@ -42,6 +42,16 @@ func mayImport() map[string][]string {
 	}
 }
 
+// testsMayImport lists whom the tests of a package may import beside what it imports
+// itself.
+func testsMayImport() map[string][]string {
+	return map[string][]string{
+		"runtime/onnx":         {"actions/catalog", "runtime/onnx/onnxtest"},
+		"runtime/onnx/picture": {"runtime/onnx/onnxtest"},
+		"runtime/worker":       {"runtime/worker/workertest"},
+	}
+}
+
 // homes says which package may know an outside library. A library without a line is
 // cmd's alone.
 func homes() map[string][]string {
@@ -52,7 +62,7 @@ func homes() map[string][]string {
 		"github.com/yalue/onnxruntime_go":     {"runtime/onnx"},
 		"go.yaml.in/yaml/v3":                  {"actions/catalog"},
 		"golang.org/x/image":                  {"runtime/onnx/picture", "runtime/onnx/onnxtest"},
-		"golang.org/x/sys":                    {"runtime/worker", "runtime/worker/workertest", "runtime/onnx", "actions/catalog", "cmd/deepfn"},
+		"golang.org/x/sys":                    {"runtime/worker", "runtime/worker/workertest", "runtime/onnx", "proxy", "cmd/deepfn"},
 	}
 }
 
@@ -61,7 +71,7 @@ func requirements() map[string]string {
 	return map[string]string{
 		"github.com/google/go-cmp":            "tests: differences that a person can read",
 		"github.com/prometheus/client_golang": "/metrics: the exposition format and Go's runtime metrics, from their authors",
-		"github.com/prometheus/common":        "tests: parses /metrics as Prometheus does",
+		"github.com/prometheus/common":        "/metrics in the text format that the request asks for",
 		"github.com/rogpeppe/go-internal":     "tests: testscript runs the command as its users do",
 		"github.com/spf13/cobra":              "the command line: subcommands, help, completion",
 		"github.com/spf13/pflag":              "cobra's flags, named where settings declare theirs",
@@ -79,7 +89,7 @@ type listedPackage struct {
 }
 
 func TestImports(t *testing.T) {
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "../../...").Output()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,TestImports,XTestImports", "../../...").Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
@@ -117,6 +127,10 @@ func TestImportsSeesFaults(t *testing.T) {
 			}
 		})
 	}
+	tests := listedPackage{ImportPath: module + "proxy", XTestImports: []string{module + "runtime/invoker"}}
+	if faults := importFaults([]listedPackage{tests}); len(faults) != 1 {
+		t.Errorf("a test that imports a neighbour: got %q, want one fault", faults)
+	}
 }
 
 // importFaults returns the imports that the house forbids.
@@ -139,6 +153,12 @@ func importFaults(packages []listedPackage) []string {
 			case !strings.Contains(strings.Split(imported, "/")[0], "."): // the standard library
 			case libraryFault(from, imported) != "":
 				faults = append(faults, libraryFault(from, imported))
+			}
+		}
+		for _, imported := range slices.Concat(p.TestImports, p.XTestImports) {
+			to, ours := strings.CutPrefix(imported, module)
+			if ours && !isCmd && to != from && to != "actions" && !slices.Contains(allowed, to) && !slices.Contains(testsMayImport()[from], to) {
+				faults = append(faults, fmt.Sprintf("the tests of %s import %s", from, to))
 			}
 		}
 	}

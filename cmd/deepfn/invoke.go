@@ -63,16 +63,22 @@ func (c *invocation) run(ctx context.Context, h *house, values actions.Values) e
 		ctx, cancel = context.WithTimeout(ctx, c.timeout)
 		defer cancel()
 	}
-	m, err := h.catalog.Open(ctx, c.model)
+	m, err := h.openModel(ctx, c.model)
 	if err != nil {
 		return err
 	}
 	args, files, err := m.Bind(values)
 	if err != nil {
-		return err
+		return fileHint(err, values)
 	}
-	pool := invoker.New(invoker.Config{Catalog: one{m}, Start: h.start, Log: h.log})
-	resp, err := pool.Invoke(ctx, actions.Request{Model: m.Name, Args: args, Files: files, Accept: c.accept})
+	for _, f := range files {
+		h.maxPayload += int64(len(f.Data))
+	}
+	pool := invoker.New(invoker.Config{Catalog: one{m}, Start: h.start})
+	var resp actions.Response
+	if err = pool.Warm(ctx, m.Name, 1); err == nil {
+		resp, err = pool.Invoke(ctx, actions.Request{Model: m.Name, Args: args, Files: files, Accept: c.accept})
+	}
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if closeErr := pool.Close(closing); err == nil {
@@ -83,6 +89,18 @@ func (c *invocation) run(ctx context.Context, h *house, values actions.Values) e
 		return err
 	}
 	return c.write(resp)
+}
+
+// fileHint adds what was probably meant when a value is the name of a file.
+func fileHint(err error, values actions.Values) error {
+	for name, texts := range values.Text {
+		for _, text := range texts {
+			if info, statErr := os.Stat(text); statErr == nil && info.Mode().IsRegular() {
+				return actions.Errorf(actions.CodeOf(err), "%w; for the file write %s=@%s", err, name, text)
+			}
+		}
+	}
+	return err
 }
 
 // printLogs prints what the model printed.
@@ -108,14 +126,24 @@ func (c *invocation) write(resp actions.Response) error {
 		_, err := c.stdout.Write(data)
 		return err
 	}
-	if name == "" {
-		name = answerName(resp)
+	flags := os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	if name == "" { // the model chose the name: nothing of the user's is overwritten
+		name, flags = answerName(resp), os.O_WRONLY|os.O_CREATE|os.O_EXCL
 	}
-	if err := os.WriteFile(name, data, 0o600); err != nil {
+	if err := writeFile(name, flags, data); err != nil {
 		return actions.Errorf(actions.Failed, "the answer could not be written: %w; name another file with --output", err)
 	}
 	_, err := fmt.Fprintf(c.stderr, "%s: %d bytes of %s\n", name, len(data), resp.ContentType)
 	return err
+}
+
+func writeFile(name string, flags int, data []byte) error {
+	f, err := os.OpenFile(name, flags, 0o600) //nolint:gosec // the file that the user named
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
 }
 
 // answerName returns a file name in the current folder for an answer that is no JSON.

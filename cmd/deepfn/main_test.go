@@ -62,13 +62,19 @@ type process struct {
 func serve(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, ended: make(chan struct{})}
+	return p.serve(&p.stdout, args...)
+}
+
+func (p *process) serve(stdout io.Writer, args ...string) *process {
+	t := p.t
+	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.cmd = exec.Command(exe, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...) //nolint:noctx // cleanup ends it
 	p.cmd.Env = environment(t)
-	p.cmd.Stdout = &p.stdout
+	p.cmd.Stdout = stdout
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -38,7 +38,7 @@ func modelsCommand(s *settings) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			m, err := h.catalog.Open(cmd.Context(), args[0])
+			m, err := h.openModel(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -61,11 +61,8 @@ func listModels(cmd *cobra.Command, s *settings, asJSON bool) error {
 		return err
 	}
 	models, err := h.catalog.Models(cmd.Context())
-	if err != nil && len(models) == 0 {
-		return err
-	}
 	if err != nil {
-		h.log.Warn("some actions are broken", "error", err)
+		return err
 	}
 	if asJSON {
 		return printJSON(cmd.OutOrStdout(), models)
@@ -93,7 +90,7 @@ func fetchModels(cmd *cobra.Command, s *settings, names []string) error {
 
 // fetchModel prints what the model needs, one file a line: model, name, path.
 func fetchModel(ctx context.Context, h *house, name string, out io.Writer) error {
-	m, err := h.catalog.Open(ctx, name)
+	m, err := h.openModel(ctx, name)
 	if err != nil {
 		return err
 	}

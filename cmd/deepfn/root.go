@@ -26,7 +26,7 @@ const (
 	exitFailed      = 1 // the model failed, or deepfn is at fault
 	exitUsage       = 2 // the command line or an argument of the model is wrong
 	exitNotFound    = 3 // there is no such model or file
-	exitUnavailable = 4 // no instance could answer, or the queue is full: later it may do
+	exitUnavailable = 4 // what the model needs could not be had, or the address is taken
 	exitDeadline    = 5 // the time was over
 )
 
@@ -35,7 +35,8 @@ const exitHelp = `Exit codes:
   1  the model failed, or deepfn is at fault
   2  the command line or an argument of the model is wrong
   3  there is no such model or file
-  4  no instance could answer or the address is taken; later it may do
+  4  what the model needs could not be had (a file with its hash, the network,
+     an instance), or the address is taken
   5  the time was over`
 
 // A usageError is a fault of the command line.
@@ -52,7 +53,7 @@ func run(ctx context.Context, p program) int {
 	}
 	_, _ = fmt.Fprintln(p.stderr, "deepfn:", err)
 	code := exitCode(err)
-	if code == exitUsage {
+	if _, ok := errors.AsType[usageError](err); ok {
 		_, _ = fmt.Fprintln(p.stderr, "See 'deepfn help'.")
 	}
 	return code
@@ -60,8 +61,9 @@ func run(ctx context.Context, p program) int {
 
 func newRoot(p program) *cobra.Command {
 	root := &cobra.Command{
-		Use:   "deepfn",
-		Short: "Runs machine-learning models as serverless functions",
+		Use:     "deepfn",
+		Short:   "Runs machine-learning models as serverless functions",
+		Version: release + revision(),
 		Long: "deepfn runs machine-learning models as serverless functions: on Apache OpenWhisk,\n" +
 			"on Knative, and alone.\n\n" + exitHelp,
 		SilenceErrors: true, SilenceUsage: true,

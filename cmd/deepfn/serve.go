@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"os/signal"
 	"strconv"
 	"sync"
 	"syscall"
@@ -23,6 +25,28 @@ import (
 // to all addresses.
 const defaultListen = "127.0.0.1:8080"
 
+// maxMaxBody bounds --max-body: shared memory of that size is reserved for each worker,
+// and taken when it is used.
+const maxMaxBody = 16 << 30
+
+// A server is one run of the serve command.
+type server struct {
+	*settings
+	flags          *pflag.FlagSet
+	stdout, errOut io.Writer
+
+	model      string
+	listen     string
+	warm       int
+	instances  int
+	queueDepth int
+	maxBody    int64
+	idleTime   time.Duration
+	timeout    time.Duration
+	grace      time.Duration
+	try        []string
+}
+
 func serveCommand(s *settings) *cobra.Command {
 	srv := &server{settings: s}
 	cmd := &cobra.Command{
@@ -34,7 +58,7 @@ func serveCommand(s *settings) *cobra.Command {
 		Example: "  deepfn serve ocr-line\n  deepfn serve ./my-model --listen 127.0.0.1:9000 --warm 2 --instances 4",
 		Args:    args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			srv.stdout, srv.stderrFile, srv.flags = cmd.OutOrStdout(), cmd.ErrOrStderr(), cmd.Flags()
+			srv.stdout, srv.errOut, srv.flags = cmd.OutOrStdout(), cmd.ErrOrStderr(), cmd.Flags()
 			srv.model = s.getenv("DEEPFN_MODEL")
 			if len(args) > 0 {
 				srv.model = args[0]
@@ -57,6 +81,7 @@ func (srv *server) addFlags(f *pflag.FlagSet) {
 	f.IntVar(&srv.queueDepth, "queue-depth", 256, "requests of one model that may wait (DEEPFN_QUEUE_DEPTH)")
 	f.Int64Var(&srv.maxBody, "max-body", 48<<20, "bytes of a request's body (DEEPFN_MAX_BODY)")
 	f.DurationVar(&srv.idleTime, "idle-time", 10*time.Minute, "stop an instance that was not used for so long; negative: never (DEEPFN_IDLE_TIME)")
+	f.DurationVar(&srv.timeout, "timeout", 5*time.Minute, "most time for one request; 0: no limit (DEEPFN_TIMEOUT)")
 	f.DurationVar(&srv.grace, "grace", 30*time.Second, "time for requests in flight after SIGTERM (DEEPFN_GRACE)")
 	f.StringArrayVar(&srv.try, "try", nil, "when ready, send this request (NAME=@FILE or NAME=VALUE) to the server and print the answer")
 }
@@ -109,8 +134,19 @@ func (srv *server) resolve() error {
 	if err := srv.duration(srv.flags, "grace", "DEEPFN_GRACE", &srv.grace); err != nil {
 		return err
 	}
-	if srv.warm < 0 || srv.instances < 1 || srv.queueDepth < 1 || srv.maxBody < 1 || srv.grace < 0 {
-		return usageError{errors.New("--warm and --grace want 0 or more; --instances, --queue-depth and --max-body want 1 or more")}
+	if err := srv.duration(srv.flags, "timeout", "DEEPFN_TIMEOUT", &srv.timeout); err != nil {
+		return err
+	}
+	switch {
+	case srv.warm < 0 || srv.grace < 0 || srv.timeout < 0:
+		return usageError{errors.New("--warm, --grace and --timeout want 0 or more")}
+	case srv.instances < 1 || srv.queueDepth < 1:
+		return usageError{errors.New("--instances and --queue-depth want 1 or more")}
+	case srv.maxBody < 1 || srv.maxBody > maxMaxBody:
+		return usageError{fmt.Errorf("--max-body %d: want 1 to %d bytes", srv.maxBody, int64(maxMaxBody))}
+	}
+	if srv.warm > srv.instances && (srv.flags.Changed("instances") || srv.getenv("DEEPFN_INSTANCES") != "") {
+		return usageError{fmt.Errorf("--warm %d: there may be only --instances %d", srv.warm, srv.instances)}
 	}
 	srv.instances = max(srv.instances, srv.warm)
 	return nil
@@ -125,9 +161,10 @@ func (srv *server) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var models proxy.Catalog = h.catalog
+	h.maxPayload = max(srv.maxBody+1<<20, defaultPayload)
+	var models proxy.Catalog = newFrozen(h.catalog)
 	if srv.model != "" {
-		m, err := h.catalog.Open(ctx, srv.model)
+		m, err := h.openModel(ctx, srv.model)
 		if err != nil {
 			return err
 		}
@@ -135,32 +172,55 @@ func (srv *server) run(ctx context.Context) error {
 	}
 	pool := invoker.New(invoker.Config{
 		Catalog: models, Start: h.start, MaxInstances: srv.instances, QueueDepth: srv.queueDepth,
-		IdleTime: srv.idleTime, Log: h.log,
+		IdleTime: srv.idleTime, Timeout: srv.timeout, Log: h.log,
 	})
-	warm := func(ctx context.Context, model string) error {
-		if srv.warm == 0 {
-			return nil
-		}
-		return pool.Warm(ctx, model, srv.warm)
-	}
 	front := proxy.New(proxy.Config{
-		Invoker: pool, Catalog: models, Model: srv.model, Ready: pool.Ready, Warm: warm,
-		MaxBody: srv.maxBody, Grace: graceOf(srv.grace), Stdout: srv.stdout, Stderr: srv.stderrFile, Log: h.log, Version: release,
+		Invoker: pool, Catalog: models, Model: srv.model, Ready: pool.Ready,
+		Warm:    func(ctx context.Context, model string) error { return srv.initialize(ctx, pool, model) },
+		MaxBody: srv.maxBody, Grace: graceOf(srv.grace), Stdout: srv.stdout, Stderr: srv.errOut, Log: h.log, Version: release,
 	})
 	ln, err := listen(ctx, srv.listen)
 	if err != nil {
 		return err
 	}
+	if srv.model != "" && srv.warm > 0 { // before the first question whether it is ready
+		if err := pool.Keep(ctx, srv.model, srv.warm); err != nil {
+			return err
+		}
+	}
 	h.log.Info("listening", "address", ln.Addr().String(), "model", srv.model)
 
+	// A log collector that goes away is no reason to end.
+	signal.Ignore(syscall.SIGPIPE)
 	var wg sync.WaitGroup
-	wg.Go(func() { srv.prepare(ctx, h, warm, ln.Addr().String()) })
+	wg.Go(func() { srv.prepare(ctx, h, pool, ln.Addr().String()) })
+	// Front and pool share the grace, which begins with the signal.
+	ended := make(chan time.Time, 1)
+	defer context.AfterFunc(ctx, func() { ended <- time.Now() })()
 	serveErr := front.Serve(ctx, ln)
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), srv.grace)
+	began := time.Now()
+	if ctx.Err() != nil {
+		began = <-ended
+	}
+	closing, cancel := context.WithDeadline(context.WithoutCancel(ctx), began.Add(srv.grace))
 	defer cancel()
 	closeErr := pool.Close(closing)
 	wg.Wait()
 	return errors.Join(serveErr, closeErr)
+}
+
+// initialize warms the model that /init has chosen. A model that cannot be warmed is
+// forgotten, because the next /init may choose another; the model of the command line is
+// tried on.
+func (srv *server) initialize(ctx context.Context, pool *invoker.Invoker, model string) error {
+	if srv.warm == 0 {
+		return nil
+	}
+	err := pool.Warm(ctx, model, srv.warm)
+	if err != nil && model != srv.model {
+		pool.Cool(model)
+	}
+	return err
 }
 
 // graceOf says in the front's words how long requests in flight may take: there, zero
@@ -173,18 +233,18 @@ func graceOf(d time.Duration) time.Duration {
 }
 
 // prepare warms the model, sets readiness by it, and makes the --try request.
-func (srv *server) prepare(ctx context.Context, h *house, warm func(context.Context, string) error, addr string) {
+func (srv *server) prepare(ctx context.Context, h *house, pool *invoker.Invoker, addr string) {
 	if srv.model == "" {
 		return
 	}
-	if err := warm(ctx, srv.model); err != nil && ctx.Err() == nil {
+	if err := srv.initialize(ctx, pool, srv.model); err != nil && ctx.Err() == nil {
 		h.log.Error("not warm", "model", srv.model, "error", err)
 	}
 	if len(srv.try) == 0 || ctx.Err() != nil {
 		return
 	}
 	if err := srv.tryOnce(ctx, addr); err != nil && ctx.Err() == nil {
-		_, _ = fmt.Fprintln(srv.stderrFile, "deepfn: --try:", err)
+		_, _ = fmt.Fprintln(srv.errOut, "deepfn: --try:", err)
 	}
 }
 
@@ -202,6 +262,6 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 		return nil, &actions.Error{Code: actions.Unavailable, Err: err, Msg: fmt.Sprintf(
 			"this user may not listen on %s; choose a port above 1023 with --listen", address)}
 	default:
-		return nil, usageError{fmt.Errorf("--listen %s: %w", address, err)}
+		return nil, usageError{fmt.Errorf("--listen %s: %w; write it as HOST:PORT, such as 127.0.0.1:9000", address, err)}
 	}
 }

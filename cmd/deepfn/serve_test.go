@@ -135,6 +135,48 @@ func TestServeReadsText(t *testing.T) {
 	}
 }
 
+// An /init that failed is forgotten: the next one may choose another model, and readiness
+// is about that one alone.
+func TestInitAfterFailure(t *testing.T) {
+	catalog := t.TempDir()
+	action := filepath.Join(catalog, "bad", "action.yaml")
+	if err := os.MkdirAll(filepath.Dir(action), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text := "runtime: onnx\narguments: []\nfiles: {model: {path: none.onnx, sha256: " + strings.Repeat("0", 64) + "}}\nonnx: {model: model}\n"
+	if err := os.WriteFile(action, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := serve(t, "--catalog", catalog)
+	if r := p.mustPost("/init", "application/json", []byte(`{"value":{"code":"{\"model\":\"bad\"}"}}`)); r.status != 502 || !strings.Contains(r.body, "none.onnx") {
+		t.Errorf("/init of a model without its file: got %d %s, want 502 with the file", r.status, r.body)
+	}
+	if r := p.mustPost("/init", "application/json", []byte(`{"value":{"code":"{\"model\":\"text-angle\"}"}}`)); r.status != 200 {
+		t.Errorf("/init: got %d %s", r.status, r.body)
+	}
+	if r := p.mustGet("/readyz"); r.status != 200 {
+		t.Errorf("/readyz: got %d %s", r.status, r.body)
+	}
+}
+
+// A file larger than the default room for payloads is taken where --max-body allows it.
+func TestLargeBody(t *testing.T) {
+	p := serve(t, "ocr-line", "--max-body", "200000000")
+	r := p.mustPost("/v2/models/ocr-line/predict/?image=x", "application/json", []byte(`{}`))
+	if r.status != 422 {
+		t.Errorf("a small one: got %d %s", r.status, r.body)
+	}
+	var form bytes.Buffer
+	w := multipart.NewWriter(&form)
+	part, _ := w.CreateFormFile("image", "line.png")
+	_, _ = part.Write(make([]byte, 100<<20))
+	_ = w.Close()
+	r = p.mustPost("/v2/models/ocr-line/predict/", w.FormDataContentType(), form.Bytes())
+	if r.status != 422 || !strings.Contains(r.body, "picture") {
+		t.Errorf("100 MiB: got %d %.300s, want that it is no picture", r.status, r.body)
+	}
+}
+
 // OpenWhisk chooses the model: the server was started without one.
 func TestInitChoosesModel(t *testing.T) {
 	p := serve(t)
@@ -264,30 +306,66 @@ func TestKillWorkerUnderLoad(t *testing.T) {
 	}
 }
 
-// SIGTERM: the request in flight is answered, readiness goes, the workers end.
+// SIGTERM: the requests in flight, those in the queue too, are answered; the workers end.
 func TestDrain(t *testing.T) {
 	p := serve(t, "ocr-line")
 	eventually(t, "ready", func() bool { return p.mustGet("/readyz").status == 200 })
 	body := runBody(linePNG(t, "the last one"))
-	answered := make(chan reply, 1)
-	go func() { // ends with its request
-		r, _ := p.post("/run", "application/json", body)
-		answered <- r
-	}()
-	eventually(t, "in flight", func() bool {
-		return strings.Contains(p.mustGet("/metrics").body, `deepfn_instances{model="ocr-line",state="in_use"} 1`) || len(answered) > 0
+	const clients = 12
+	answers := make(chan reply, clients)
+	for range clients {
+		go func() { // ends with its request
+			r, _ := p.post("/run", "application/json", body)
+			answers <- r
+		}()
+	}
+	eventually(t, "in flight and in the queue", func() bool {
+		metrics := p.mustGet("/metrics").body
+		return strings.Contains(metrics, `deepfn_instances{model="ocr-line",state="in_use"} 1`) &&
+			!strings.Contains(metrics, `deepfn_queue_length{model="ocr-line"} 0`)
 	})
+	if len(answers) == clients {
+		t.Fatal("all requests were answered before the signal")
+	}
 	pids := p.children()
 	if code := p.stop(); code != 0 {
 		t.Errorf("exit code: got %d, want 0", code)
 	}
-	if r := <-answered; textOf(t, r.body) != "the last one" {
-		t.Errorf("the request in flight: got %d %s", r.status, r.body)
+	good := 0
+	for range clients {
+		switch r := <-answers; {
+		case r.status == http.StatusOK && textOf(t, r.body) == "the last one":
+			good++
+		case r.status != http.StatusServiceUnavailable:
+			t.Errorf("got %d %s, want the answer, or 503 for one that came after the signal", r.status, r.body)
+		}
+	}
+	if good < 2 {
+		t.Errorf("got %d answers, want at least those of the one in flight and the one in the queue", good)
 	}
 	for _, pid := range pids {
 		if alive(pid) {
 			t.Errorf("worker %d lives after the server", pid)
 		}
+	}
+}
+
+// Who read the server's stdout has gone: the server goes on.
+func TestClosedStdout(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := (&process{t: t, ended: make(chan struct{})}).serve(w, "text-angle")
+	_, _ = r.Close(), w.Close()
+	body := runBody(linePNG(t, "upright"))
+	for range 3 {
+		if r := p.mustPost("/run", "application/json", body); r.status != 200 || !strings.Contains(r.body, `"label":"0"`) {
+			t.Errorf("got %d %s", r.status, r.body)
+		}
+	}
+	if code := p.stop(); code != 0 {
+		t.Errorf("exit code: got %d, want 0", code)
 	}
 }
 

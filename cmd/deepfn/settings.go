@@ -80,6 +80,11 @@ func (s *settings) resolve() error {
 	default:
 		return usageError{fmt.Errorf("--device %s: want auto, cpu or cuda", s.device)}
 	}
+	for _, dir := range s.catalog {
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			return usageError{fmt.Errorf("--catalog %s: there is no such folder", dir)}
+		}
+	}
 	return s.resolveCache()
 }
 

@@ -8,29 +8,9 @@ import (
 	"mime/multipart"
 	"net/http"
 	"strings"
-	"time"
-
-	"github.com/spf13/pflag"
 
 	"github.com/deepfn/deepfn/actions"
 )
-
-// A server is one run of the serve command.
-type server struct {
-	*settings
-	flags              *pflag.FlagSet
-	stdout, stderrFile io.Writer
-
-	model      string
-	listen     string
-	warm       int
-	instances  int
-	queueDepth int
-	maxBody    int64
-	idleTime   time.Duration
-	grace      time.Duration
-	try        []string
-}
 
 // tryOnce sends the --try request to the server as any client would, and prints the
 // command line that does the same, the answer, and what else there is to try.
