@@ -51,6 +51,11 @@ type Config struct {
 	// MaxBodies is the most bytes that the bodies of all requests in progress may take,
 	// beside the first MiB of each. The default is 1 GiB; MaxBody is the least.
 	MaxBodies int64
+	// MaxConns is the most connections that are open at one time. At the limit the one
+	// that has been idle for longest is closed for a new one, then the oldest that has
+	// sent nothing; when all have requests, the new one is answered 503 and closed. The
+	// default is the soft limit of open files less 256, 64 at least and 65536 at most.
+	MaxConns int
 	// MaxResponse is the most bytes that /run answers; a longer result is answered as an
 	// application error. Zero means no limit.
 	MaxResponse int64
@@ -84,6 +89,9 @@ func (c Config) withDefaults() Config {
 		c.MaxBodies = 1 << 30
 	}
 	c.MaxBodies = max(c.MaxBodies, c.MaxBody)
+	if c.MaxConns <= 0 {
+		c.MaxConns = defaultConns()
+	}
 	if c.DeadlineMargin <= 0 {
 		c.DeadlineMargin = 100 * time.Millisecond
 	}

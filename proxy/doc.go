@@ -47,6 +47,14 @@
 //
 // # Limits
 //
+// At most Config.MaxConns connections are open; those without a request make way for new
+// ones. A lack of files ends nothing: accepting goes on when there are some again.
+//
+// A request whose client has left is given up. A connection that was reset has no client.
+// One whose client has shut down its writing side looks the same as a closed one: on /run
+// and /init, where some send all they have to say and then shut down, that is not the end;
+// under /v2/ it is, as with most HTTP servers.
+//
 // A body over Config.MaxBody is refused without being kept: it is read up to a bound and
 // thrown away, so that a client which writes everything before it reads gets its answer.
 package proxy

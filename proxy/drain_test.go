@@ -32,7 +32,6 @@ func TestDrain(t *testing.T) {
 	release := make(chan struct{})
 	begun, answer := blocking(release)
 	r := start(t, Config{Model: "echo", Invoker: &fakeInvoker{answer: answer}, Grace: time.Minute})
-	const run = "POST /run HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 
 	working, open := r.dial(t), r.dial(t)
 	openReader := bufio.NewReader(open)
@@ -40,13 +39,13 @@ func TestDrain(t *testing.T) {
 	if resp, _ := read(t, openReader, "GET"); resp.StatusCode != 200 {
 		t.Errorf("got %d before the drain", resp.StatusCode)
 	}
-	_, _ = io.WriteString(working, run)
+	_, _ = io.WriteString(working, runEmpty)
 	<-begun
 	r.stop()
 	for !r.draining.Load() {
 		runtime.Gosched()
 	}
-	_, _ = io.WriteString(open, run)
+	_, _ = io.WriteString(open, runEmpty)
 	resp, body := read(t, openReader, "POST")
 	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "1" || !resp.Close || !strings.HasPrefix(body, `{"error":`) {
 		t.Errorf("got %s %v %s on an open connection", resp.Status, resp.Header, body)
@@ -82,7 +81,7 @@ func TestDrainGrace(t *testing.T) {
 	begun, answer := blocking(nil)
 	r := start(t, Config{Model: "echo", Invoker: &fakeInvoker{answer: answer}, Grace: -1})
 	c := r.dial(t)
-	_, _ = io.WriteString(c, "POST /run HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+	_, _ = io.WriteString(c, runEmpty)
 	<-begun
 	r.stop()
 	if resp, body := read(t, bufio.NewReader(c), "POST"); resp.StatusCode != 503 || body != `{"error":"the request was given up"}`+"\n" {
@@ -112,41 +111,31 @@ func TestDrainIdle(t *testing.T) {
 	}
 }
 
-// A model does not go on working for a client that has gone.
-func TestClientGone(t *testing.T) {
-	gone := make(chan error, 1)
-	begun := make(chan struct{})
-	inv := &fakeInvoker{answer: func(ctx context.Context, _ actions.Request) (actions.Response, error) {
-		close(begun)
-		<-ctx.Done()
-		gone <- ctx.Err()
-		return actions.Response{}, ctx.Err()
-	}}
-	r := start(t, Config{Model: "echo", Invoker: inv})
-	c := r.dial(t)
-	_, _ = io.WriteString(c, "POST /run HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
-	<-begun
-	_ = c.Close()
-	if err := <-gone; !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, want context.Canceled", err)
-	}
-}
-
-// A client that waits is not taken for one that has gone.
-func TestClientWaits(t *testing.T) {
-	checked := make(chan struct{})
-	inv := &fakeInvoker{answer: func(ctx context.Context, _ actions.Request) (actions.Response, error) {
-		select {
-		case <-ctx.Done():
-			return actions.Response{}, ctx.Err()
-		case <-checked:
-			return actions.Response{ContentType: jsonType, Data: []byte(`{}`)}, nil
-		}
-	}}
-	r := start(t, Config{Model: "echo", Invoker: inv})
-	time.AfterFunc(5*clientCheck/2, func() { close(checked) })
-	if resp, body := r.do(t, "POST", "/run", `{}`); resp.StatusCode != 200 || body != `{}` {
-		t.Errorf("got %s %s", resp.Status, body)
+// What has come of a request counts as a request: the rest is waited for and answered.
+func TestDrainPartial(t *testing.T) {
+	for name, first := range map[string]string{
+		"first byte of the header": runEmpty[:1], "first byte of the body": runEmpty[:len(runEmpty)-1],
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := start(t, Config{Model: "echo", Grace: time.Hour})
+			c := r.dial(t)
+			_, _ = io.WriteString(c, first)
+			r.until(busy, 1)
+			r.stop()
+			for !r.draining.Load() {
+				runtime.Gosched()
+			}
+			if r.conns.wait(0, busy) {
+				t.Error("the drain does not wait for the request")
+			}
+			_, _ = io.WriteString(c, runEmpty[len(first):])
+			if resp, body := read(t, bufio.NewReader(c), "POST"); resp.StatusCode != 503 || !strings.Contains(body, "shutting down") {
+				t.Errorf("got %s %s", resp.Status, body)
+			}
+			if err := <-r.done; err != nil {
+				t.Errorf("got %v from Serve", err)
+			}
+		})
 	}
 }
 

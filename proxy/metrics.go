@@ -39,7 +39,7 @@ func newMetrics(stats func() []actions.PoolStats, version string) *metrics {
 		}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "deepfn_requests_refused_total",
-			Help: "HTTP requests that were refused unread: draining, too_large, malformed.",
+			Help: "HTTP requests that were refused unread: draining, too_large, busy, malformed, connections.",
 		}, []string{"reason"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "deepfn_panics_total",

@@ -48,6 +48,7 @@ type Server struct {
 	activations activationLog
 	buffers     sync.Pool // of *[]byte, for bodies
 	bodies      budget
+	conns       *connections
 	idPrefix    string
 	ids         atomic.Uint64
 
@@ -62,6 +63,7 @@ func New(cfg Config) *Server {
 	s := &Server{
 		cfg: cfg, log: cfg.Log,
 		metrics:     newMetrics(cfg.Invoker.Stats, cfg.Version),
+		conns:       newConnections(),
 		activations: activationLog{out: cfg.Stdout, err: cfg.Stderr},
 		idPrefix:    strconv.FormatInt(time.Now().UnixNano(), 36) + "-",
 	}
@@ -79,13 +81,13 @@ func New(cfg Config) *Server {
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	// Requests end with giveUp and not with ctx, whose end only begins the drain.
 	requests, giveUp := context.WithCancel(context.WithoutCancel(ctx))
-	cs := newConnections()
 	var watching sync.WaitGroup
-	watching.Go(func() { cs.watch(requests) })
+	watching.Go(func() { s.conns.watch(requests) })
 	defer watching.Wait()
 	defer giveUp()
-	defer cs.end()
-	fs := s.http(requests, cs)
+	defer s.conns.end()
+	ln = newListener(ln, s.conns, s.cfg.MaxConns, s.log, func() { s.metrics.refused("connections") })
+	fs := s.http(requests)
 	served := make(chan error, 1)
 	go func() { served <- fs.Serve(ln) }() // ends when ln is closed
 	select {
@@ -96,7 +98,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		}
 		return fmt.Errorf("proxy: serve: %w", err)
 	case <-ctx.Done():
-		s.drain(ctx, cs, ln, giveUp)
+		s.drain(ctx, ln, giveUp)
 		if err := <-served; err != nil {
 			s.log.WarnContext(ctx, "listener broke while draining", "error", err.Error())
 		}
@@ -105,33 +107,25 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 }
 
 // http makes the HTTP server; its requests end with ctx.
-func (s *Server) http(ctx context.Context, cs *connections) *fasthttp.Server {
+func (s *Server) http(ctx context.Context) *fasthttp.Server {
 	return &fasthttp.Server{
 		Handler: func(fc *fasthttp.RequestCtx) {
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()
-			cs.begin(fc.Conn(), cancel)
+			if c, ok := fc.Conn().(*connection); ok {
+				s.conns.begin(c, cancel, bytes.HasPrefix(fc.Path(), []byte("/v2/")))
+			}
 			s.serve(ctx, fc)
 		},
 		ErrorHandler: s.malformed,
 		HeaderReceived: func(*fasthttp.RequestHeader) fasthttp.RequestConfig {
 			return fasthttp.RequestConfig{ReadTimeout: bodyTimeout}
 		},
-		ConnState: func(c net.Conn, state fasthttp.ConnState) {
-			switch state {
-			case fasthttp.StateNew:
-				cs.set(c, fresh)
-			case fasthttp.StateActive:
-				cs.awake(c)
-			case fasthttp.StateIdle:
-				cs.set(c, idle)
-			case fasthttp.StateHijacked, fasthttp.StateClosed:
-				cs.remove(c)
-			}
-		},
+		ConnState:                    s.connState,
 		StreamRequestBody:            true,
 		DisablePreParseMultipartForm: true,
 		MaxRequestBodySize:           int(s.cfg.MaxBody),
+		Concurrency:                  s.cfg.MaxConns + maxConns, // the listener counts
 		ReadBufferSize:               readBuffer,
 		ReadTimeout:                  headerTimeout,
 		WriteTimeout:                 writeTimeout,
@@ -140,6 +134,23 @@ func (s *Server) http(ctx context.Context, cs *connections) *fasthttp.Server {
 		NoDefaultContentType:         true,
 		SecureErrorLogMessage:        true,
 		Logger:                       httpLog{s.log},
+	}
+}
+
+// connState notes what the HTTP server says of a connection.
+func (s *Server) connState(nc net.Conn, state fasthttp.ConnState) {
+	c, ok := nc.(*connection)
+	if !ok {
+		return
+	}
+	switch state {
+	case fasthttp.StateNew: // the listener knows
+	case fasthttp.StateActive:
+		s.conns.awake(c)
+	case fasthttp.StateIdle:
+		s.conns.set(c, idle)
+	case fasthttp.StateHijacked, fasthttp.StateClosed:
+		s.conns.remove(c)
 	}
 }
 

@@ -31,6 +31,12 @@ func start(tb testing.TB, cfg Config) *running {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return serveOn(tb, s, st, ln)
+}
+
+// serveOn serves on a listener until the test ends.
+func serveOn(tb testing.TB, s *Server, st *streams, ln net.Listener) *running {
+	tb.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, ln); close(done) }()
