@@ -64,11 +64,27 @@ func at(list []float64, channel int, none float64) float64 {
 
 // decode reads the bytes of a picture.
 func (s *imageStep) decode(data []byte) (tensor, error) {
-	p, err := picture.Decode(data, s.MaxPixels)
+	p, err := picture.Decode(data, s.limits())
 	if err != nil {
 		return tensor{}, err
 	}
 	return s.tensor(p)
+}
+
+// limits counts what is made of each pixel besides: gray ones, and without a resize the
+// tensor, whose elements are FP32 before they are something else.
+func (s *imageStep) limits() picture.Limits {
+	l := picture.Limits{Pixels: s.MaxPixels, Bytes: s.MaxBytes}
+	if s.Color == "gray" {
+		l.PerPixel++
+	}
+	if s.Resize.Mode == "" || s.Resize.Mode == "none" {
+		l.PerPixel += s.channels() * 4
+		if s.kind != fp32 {
+			l.PerPixel += s.channels() * elementSize(s.kind)
+		}
+	}
+	return l
 }
 
 func (s *imageStep) tensor(p picture.Picture) (tensor, error) {

@@ -235,10 +235,15 @@ func (p *Program) Call(ctx context.Context, req actions.Request) (actions.Respon
 	if req.Verb != "" && req.Verb != actions.Predict {
 		return actions.Response{}, actions.Errorf(actions.Unsupported, "the model cannot %s; it can predict", req.Verb)
 	}
+	// What the answer takes is given back when it is made; what the arguments take,
+	// before the model needs memory of its own.
+	spent := allocated()
+	defer func() { giveBack(spent) }()
 	in, err := p.read(req)
 	if err != nil {
 		return actions.Response{}, err
 	}
+	spent = giveBack(spent)
 	out, err := p.session.run(ctx, in)
 	if err != nil {
 		return actions.Response{}, typed(err)

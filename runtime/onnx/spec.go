@@ -55,6 +55,9 @@ type Image struct {
 	// MaxPixels is the most pixels that a picture may have. Zero means
 	// picture.MaxPixels.
 	MaxPixels int `json:"max_pixels,omitempty"`
+	// MaxBytes is the most memory that decoding a picture may take. Zero means
+	// picture.MaxBytes.
+	MaxBytes int64 `json:"max_bytes,omitempty"`
 }
 
 // A Resize says which size a picture gets. The modes are described in the package
@@ -231,8 +234,8 @@ func (im Image) validate() error {
 	if slices.Contains(im.Std, 0) {
 		return errors.New("std: must not be 0")
 	}
-	if im.MaxPixels < 0 {
-		return errors.New("max_pixels: must not be negative")
+	if im.MaxPixels < 0 || im.MaxBytes < 0 {
+		return errors.New("max_pixels and max_bytes: must not be negative")
 	}
 	if err := im.Resize.validate(); err != nil {
 		return fmt.Errorf("resize: %w", err)

@@ -15,7 +15,7 @@ func TestParseSpec(t *testing.T) {
 	got, err := ParseSpec(json.RawMessage(`{
 		"model": "model",
 		"inputs": {
-			"x": {"image": {"argument": "image", "color": "bgr", "scale": 0.5, "mean": [1], "std": [1, 2, 3], "layout": "nhwc", "max_pixels": 9,
+			"x": {"image": {"argument": "image", "color": "bgr", "scale": 0.5, "mean": [1], "std": [1, 2, 3], "layout": "nhwc", "max_pixels": 9, "max_bytes": 10,
 				"resize": {"mode": "fit", "width": 4, "height": 5, "filter": "lanczos", "pad": [114]}}},
 			"y": {"tensor": {"argument": "numbers"}}
 		},
@@ -25,7 +25,7 @@ func TestParseSpec(t *testing.T) {
 		Model: "model",
 		Inputs: map[string]Input{
 			"x": {Image: &Image{
-				Argument: "image", Color: "bgr", Scale: 0.5, Mean: []float64{1}, Std: []float64{1, 2, 3}, Layout: "nhwc", MaxPixels: 9,
+				Argument: "image", Color: "bgr", Scale: 0.5, Mean: []float64{1}, Std: []float64{1, 2, 3}, Layout: "nhwc", MaxPixels: 9, MaxBytes: 10,
 				Resize: Resize{Mode: "fit", Width: 4, Height: 5, Filter: picture.Lanczos, Pad: []float64{114}},
 			}},
 			"y": {Tensor: &Tensor{Argument: "numbers"}},
@@ -58,7 +58,8 @@ func TestParseSpecRefuses(t *testing.T) {
 		{image(`, "mean": [1, 2]`), "inputs: x: image: mean: got 2 numbers, want 1 or 3"},
 		{image(`, "color": "gray", "mean": [1, 2, 3]`), "inputs: x: image: mean: got 3 numbers, want 1 or 1"},
 		{image(`, "std": [0]`), "inputs: x: image: std: must not be 0"},
-		{image(`, "max_pixels": -1`), "inputs: x: image: max_pixels: must not be negative"},
+		{image(`, "max_pixels": -1`), "inputs: x: image: max_pixels and max_bytes: must not be negative"},
+		{image(`, "max_bytes": -1`), "inputs: x: image: max_pixels and max_bytes: must not be negative"},
 		{image(`, "resize": {"mode": "crop"}`), `inputs: x: image: resize: mode: got "crop", want none, stretch, fit, fill, height`},
 		{image(`, "resize": {"width": 5}`), "inputs: x: image: resize: without a mode (stretch, fit, fill or height) there must be no other key"},
 		{image(`, "resize": {"mode": "fill", "width": 5}`), "inputs: x: image: resize: mode fill wants width and height, and none of min_width, max_width and wider"},

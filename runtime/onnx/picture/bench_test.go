@@ -25,18 +25,23 @@ func photo() *image.YCbCr {
 func benchmarkDecode(b *testing.B, data []byte) {
 	b.Helper()
 	for b.Loop() {
-		if _, err := picture.Decode(data, 0); err != nil {
+		if _, err := picture.Decode(data, picture.Limits{}); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
 func BenchmarkDecodeJPEG(b *testing.B) {
+	benchmarkDecode(b, encodeJPEG(b, photo()))
+}
+
+func encodeJPEG(tb testing.TB, m image.Image) []byte {
+	tb.Helper()
 	var data bytes.Buffer
-	if err := jpeg.Encode(&data, photo(), nil); err != nil {
-		b.Fatal(err)
+	if err := jpeg.Encode(&data, m, nil); err != nil {
+		tb.Fatal(err)
 	}
-	benchmarkDecode(b, data.Bytes())
+	return data.Bytes()
 }
 
 func BenchmarkDecodePNG(b *testing.B) {

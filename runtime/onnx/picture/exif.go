@@ -13,13 +13,22 @@ const (
 	tagCompression = 0x0103
 	tagPhotometric = 0x0106
 	tagOrientation = 0x0112
+	typeByte       = 1
 	typeShort      = 3
+	typeLong       = 4
 )
 
-func orientationTIFF(data []byte) int { return tag(data, tagOrientation) }
+func orientationTIFF(data []byte) int {
+	if v, kind := number(data, tagOrientation); kind == typeShort {
+		return v
+	}
+	return 0
+}
 
-// tag returns a number from the first directory of a TIFF structure, or 0.
-func tag(data []byte, id uint16) int {
+// number returns a number from the first directory of a TIFF structure, and its type,
+// which is 0 when there is none. Of several it returns the first if they lie in the
+// directory itself, else -1.
+func number(data []byte, id uint16) (v, kind int) {
 	var order binary.ByteOrder
 	switch {
 	case bytes.HasPrefix(data, []byte("II*\x00")):
@@ -27,26 +36,40 @@ func tag(data []byte, id uint16) int {
 	case bytes.HasPrefix(data, []byte("MM\x00*")):
 		order = binary.BigEndian
 	default:
-		return 0
+		return 0, 0
 	}
 	if len(data) < 8 {
-		return 0
+		return 0, 0
 	}
 	at := uint64(order.Uint32(data[4:]))
 	if at+2 > uint64(len(data)) {
-		return 0
+		return 0, 0
 	}
 	entries := data[at+2:]
 	for n := order.Uint16(data[at:]); n > 0 && len(entries) >= 12; n-- {
 		if order.Uint16(entries) == id {
-			if order.Uint16(entries[2:]) != typeShort {
-				return 0
-			}
-			return int(order.Uint16(entries[8:]))
+			kind = int(order.Uint16(entries[2:]))
+			return element(entries, order, kind), kind
 		}
 		entries = entries[12:]
 	}
-	return 0
+	return 0, 0
+}
+
+// element returns the first element of an entry.
+func element(entry []byte, order binary.ByteOrder, kind int) int {
+	count := order.Uint32(entry[4:])
+	switch {
+	case count == 0:
+		return 0
+	case kind == typeByte && count <= 4:
+		return int(entry[8])
+	case kind == typeShort && count <= 2:
+		return int(order.Uint16(entry[8:]))
+	case kind == typeLong && count == 1:
+		return int(order.Uint32(entry[8:]))
+	}
+	return -1
 }
 
 // orientationEXIF reads the body of an EXIF block, with or without its own header.
@@ -56,7 +79,22 @@ func orientationEXIF(body []byte) int {
 
 // orientationJPEG looks into the first APP1 segment that holds EXIF.
 func orientationJPEG(data []byte) int {
-	const app1, startOfScan = 0xe1, 0xda
+	const app1 = 0xe1
+	orientation := 0
+	segments(data, func(marker byte, body []byte) bool {
+		found := marker == app1 && bytes.HasPrefix(body, []byte("Exif\x00\x00"))
+		if found {
+			orientation = orientationEXIF(body)
+		}
+		return found
+	})
+	return orientation
+}
+
+// segments calls f for each segment of a JPEG until f says stop or the pixels begin. It
+// ends early where something else than a segment begins.
+func segments(data []byte, f func(marker byte, body []byte) (stop bool)) {
+	const startOfScan = 0xda
 	for data = data[2:]; len(data) >= 4 && data[0] == 0xff; {
 		marker := data[1]
 		if marker == 0xff { // a byte of padding before a marker
@@ -64,16 +102,12 @@ func orientationJPEG(data []byte) int {
 			continue
 		}
 		size := int(binary.BigEndian.Uint16(data[2:]))
-		if marker == startOfScan || size < 2 || size+2 > len(data) {
-			return 0
-		}
-		body := data[4 : 2+size]
-		if marker == app1 && bytes.HasPrefix(body, []byte("Exif\x00\x00")) {
-			return orientationEXIF(body)
+		alone := marker == 0 || marker >= 0xd0 && marker <= 0xd9 // without a length
+		if alone || marker == startOfScan || size < 2 || size+2 > len(data) || f(marker, data[4:2+size]) {
+			return
 		}
 		data = data[2+size:]
 	}
-	return 0
 }
 
 // orientationPNG looks for a chunk eXIf.

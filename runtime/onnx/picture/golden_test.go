@@ -35,7 +35,7 @@ func TestDecodeAgainstPillow(t *testing.T) {
 		}
 		n++
 		t.Run(filepath.Base(path), func(t *testing.T) {
-			got, err := picture.Decode(read(t, path), 0)
+			got, err := picture.Decode(read(t, path), picture.Limits{})
 			if err != nil {
 				t.Fatal(err)
 			}

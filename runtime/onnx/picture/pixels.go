@@ -7,14 +7,23 @@ import (
 
 // fromImage drops transparency and the lower byte of 16-bit samples. It takes the
 // colours as they are stored, not multiplied by alpha, as Pillow's convert("RGB") does.
+// The picture may take over the memory of m.
 func fromImage(m image.Image) Picture {
 	b := m.Bounds()
-	p := New(b.Dx(), b.Dy(), 3)
 	switch m := m.(type) {
 	case *image.NRGBA:
-		p.each(func(x, y int, s []byte) { copy(s, m.Pix[m.PixOffset(b.Min.X+x, b.Min.Y+y):][:3]) })
+		return narrowed(b, m.Pix, m.Stride, 4, func(s, v []byte) { s[0], s[1], s[2] = v[0], v[1], v[2] })
 	case *image.RGBA:
-		p.each(func(x, y int, s []byte) { divide(s, m.Pix[m.PixOffset(b.Min.X+x, b.Min.Y+y):][:4]) })
+		return narrowed(b, m.Pix, m.Stride, 4, divide)
+	case *image.NRGBA64:
+		return narrowed(b, m.Pix, m.Stride, 8, func(s, v []byte) { s[0], s[1], s[2] = v[0], v[2], v[4] })
+	case *image.RGBA64:
+		return narrowed(b, m.Pix, m.Stride, 8, func(s, v []byte) { divide(s, []byte{v[0], v[2], v[4], v[6]}) })
+	case *image.CMYK:
+		return narrowed(b, m.Pix, m.Stride, 4, inks)
+	}
+	p := New(b.Dx(), b.Dy(), 3)
+	switch m := m.(type) {
 	case *image.Gray:
 		p.each(func(x, y int, s []byte) {
 			v := m.Pix[m.PixOffset(b.Min.X+x, b.Min.Y+y)]
@@ -25,23 +34,25 @@ func fromImage(m image.Image) Picture {
 			v := m.Pix[m.PixOffset(b.Min.X+x, b.Min.Y+y)]
 			s[0], s[1], s[2] = v, v, v
 		})
-	case *image.NRGBA64:
-		p.each(func(x, y int, s []byte) {
-			v := m.Pix[m.PixOffset(b.Min.X+x, b.Min.Y+y):][:8]
-			s[0], s[1], s[2] = v[0], v[2], v[4]
-		})
-	case *image.RGBA64:
-		p.each(func(x, y int, s []byte) {
-			v := m.Pix[m.PixOffset(b.Min.X+x, b.Min.Y+y):][:8]
-			divide(s, []byte{v[0], v[2], v[4], v[6]})
-		})
-	case *image.CMYK:
-		p.each(func(x, y int, s []byte) { inks(s, m.Pix[m.PixOffset(b.Min.X+x, b.Min.Y+y):][:4]) })
 	case *image.Paletted:
 		colors := palette(m.Palette)
 		p.each(func(x, y int, s []byte) { copy(s, colors[m.Pix[m.PixOffset(b.Min.X+x, b.Min.Y+y)]][:]) })
 	default:
 		p.each(func(x, y int, s []byte) { c := opaque(m.At(b.Min.X+x, b.Min.Y+y)); copy(s, c[:]) })
+	}
+	return p
+}
+
+// narrowed writes the three samples of each pixel over the n bytes that the pixels have.
+// No pixel is written over before it is read, because each moves towards the beginning
+// or stays; f must not read behind what it has written.
+func narrowed(b image.Rectangle, pix []byte, stride, n int, f func(s, v []byte)) Picture {
+	p := Picture{b.Dx(), b.Dy(), 3, pix[: b.Dx()*b.Dy()*3 : b.Dx()*b.Dy()*3]}
+	for y := range p.Height {
+		src, dst := pix[y*stride:][:p.Width*n], p.Row(y)
+		for x := range p.Width {
+			f(dst[x*3:x*3+3], src[x*n:x*n+n])
+		}
 	}
 	return p
 }

@@ -1,6 +1,9 @@
 package picture
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // A Filter says how pixels are weighed when a picture changes its size.
 type Filter string
@@ -44,16 +47,19 @@ func (p Picture) Resize(width, height int, r Region, f Filter) Picture {
 	}
 	cols := coefficients(p.Width, r.X0, r.X1, width, f)
 	rows := coefficients(p.Height, r.Y0, r.Y1, height, f)
-	if width != p.Width || r.X0 != 0 || r.X1 != float32(width) {
-		// The vertical pass needs these rows alone.
-		first, last := rows.span()
-		p = p.horizontal(cols, first, last)
-		for i := range rows.start {
-			rows.start[i] -= first
+	wide := width != p.Width || r.X0 != 0 || r.X1 != float32(width)
+	tall := height != p.Height || r.Y0 != 0 || r.Y1 != float32(height)
+	switch {
+	case wide && tall:
+		return p.both(cols, rows)
+	case wide:
+		out := New(width, p.Height, p.Channels)
+		for y := range p.Height {
+			cols.row(out.Row(y), p.Row(y))
 		}
-	}
-	if height != p.Height || r.Y0 != 0 || r.Y1 != float32(height) {
-		p = p.vertical(rows)
+		return out
+	case tall:
+		return vertical(p.Width, p.Channels, rows, p.Row)
 	}
 	return p
 }
@@ -91,12 +97,6 @@ type weights struct {
 	size         int
 	start, count []int
 	coef         []int32
-}
-
-// span returns the first input sample that is needed and the one behind the last.
-func (w weights) span() (first, last int) {
-	n := len(w.start) - 1
-	return w.start[0], w.start[n] + w.count[n]
 }
 
 // coefficients computes in the order of Pillow's precompute_coeffs. The conversions
@@ -204,18 +204,26 @@ func clip(sum int32) byte {
 // half is what a sum of products begins with.
 const half = int32(1) << (precision - 1)
 
-// horizontal resizes the rows first to last-1 and returns them alone.
-func (p Picture) horizontal(w weights, first, last int) Picture {
-	out := New(len(w.start), last-first, p.Channels)
-	for y := range out.Height {
-		src, dst := p.Row(first+y), out.Row(y)
-		if p.Channels == 3 {
-			w.row3(dst, src)
-		} else {
-			w.row1(dst, src)
+// both resizes in both directions. Of the rows that are resized in the first, it keeps
+// as many as a row of the result is made of, and not all: a tall picture has many.
+func (p Picture) both(cols, rows weights) Picture {
+	kept := New(len(cols.start), slices.Max(rows.count), p.Channels)
+	next := rows.start[0]
+	return vertical(kept.Width, p.Channels, rows, func(y int) []byte {
+		for ; next <= y; next++ {
+			cols.row(kept.Row(next%kept.Height), p.Row(next))
 		}
+		return kept.Row(y % kept.Height)
+	})
+}
+
+// row resizes a row.
+func (w weights) row(dst, src []byte) {
+	if len(dst) == 3*len(w.start) {
+		w.row3(dst, src)
+	} else {
+		w.row1(dst, src)
 	}
-	return out
 }
 
 func (w weights) row3(dst, src []byte) {
@@ -243,16 +251,17 @@ func (w weights) row1(dst, src []byte) {
 	}
 }
 
-// vertical resizes columns. It walks whole rows, because memory likes that.
-func (p Picture) vertical(w weights) Picture {
-	out := New(p.Width, len(w.start), p.Channels)
-	sums := make([]int32, p.Width*p.Channels)
+// vertical resizes columns. It walks whole rows, because memory likes that, and asks for
+// each a first time in their order.
+func vertical(width, channels int, w weights, row func(y int) []byte) Picture {
+	out := New(width, len(w.start), channels)
+	sums := make([]int32, width*channels)
 	for y, start := range w.start {
 		for i := range sums {
 			sums[i] = half
 		}
 		for j, k := range w.coef[y*w.size : y*w.size+w.count[y]] {
-			for i, s := range p.Row(start + j) {
+			for i, s := range row(start + j) {
 				sums[i] += int32(s) * k
 			}
 		}

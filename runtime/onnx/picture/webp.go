@@ -100,9 +100,29 @@ func (fr *frame) lossy() (*vp8.Decoder, vp8.FrameHeader, error) {
 
 // sizeWebP returns the greater of the frame and the canvas in each direction, because
 // both take memory.
-func sizeWebP(data []byte) (width, height int, err error) {
+func sizeWebP(data []byte) (size, error) {
 	fr, err := firstFrame(data)
-	return max(fr.width, fr.canvasW), max(fr.height, fr.canvasH), err
+	s := size{width: max(fr.width, fr.canvasW), height: max(fr.height, fr.canvasH)}
+	s.bytes = fr.bytes(int64(len(data)))
+	if fr.inside {
+		s.bytes += 3 * int64(fr.canvasW) * int64(fr.canvasH)
+	}
+	return s, err
+}
+
+// bytes is what decoding takes of a file of that length.
+func (fr *frame) bytes(length int64) int64 {
+	if !fr.lossless {
+		// Three planes, of which two have a quarter of the pixels; what filters the
+		// blocks, some bytes for each 256 pixels; the picture; and parts of the file.
+		padded := int64(fr.width+15) / 16 * (int64(fr.height+15) / 16) * 256
+		return padded*8/5 + 3*int64(fr.width)*int64(fr.height) + length
+	}
+	// The pixels and, when they are a palette's, what they stand for; maps of tiles,
+	// three of which are 4×4 pixels at the least; and trees, which are 2600 at the most
+	// and have 50 kB. The shortest tree is half a kilobyte, of some bits.
+	pixels := int64(fr.width) * int64(fr.height)
+	return 9*pixels + min(8<<20+300*length, 2600*50<<10)
 }
 
 func decodeWebP(data []byte) (Picture, error) {
