@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"io"
+	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/deepfn/deepfn/actions"
 )
@@ -11,36 +13,75 @@ import (
 // sentinel is the line that ends an activation's logs on each stream.
 const sentinel = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
 
-// maxKept is how large a buffer may become and still be kept for the next activation.
-const maxKept = 1 << 20
+const (
+	// maxKept is how large a buffer may become and still be kept for the next activation.
+	maxKept = 1 << 20
+	// maxQueued is how many bytes may wait for a stream that nobody reads.
+	maxQueued = 16 << 20
+	// logWait is how long an answer waits until its logs are written.
+	logWait = time.Second
+)
 
 // An activationLog writes the logs of activations to the two streams that OpenWhisk
-// collects, one activation after the other.
+// collects, one activation after the other. A stream that nobody reads holds up the
+// first activation for a while and the others not at all.
 type activationLog struct {
-	mu  sync.Mutex // guards the streams and buf
-	out io.Writer
-	err io.Writer
-	buf []byte
+	out, err io.Writer
+	failed   func(reason string) // counts
+	log      *slog.Logger
+	entries  sync.Pool // of *entry
+
+	mu      sync.Mutex // guards what follows
+	queue   []*entry
+	size    int  // bytes that are not written yet
+	writing bool // write runs
+	stuck   bool // waiting was in vain, and nothing has been written since
 }
 
-// end writes the lines of one activation and the sentinels. When it returns, they have
-// left this process.
-func (l *activationLog) end(lines []actions.LogLine) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.writeLocked(l.out, actions.Stdout, lines)
-	l.writeLocked(l.err, actions.Stderr, lines)
+// An entry is what is written without another's lines between.
+type entry struct {
+	out, err []byte
+	done     chan struct{} // has room for the one signal that it is written
+}
+
+// end writes the lines of one activation and the sentinels. When it returns they have
+// left this process, unless a stream is stuck. Zero is no deadline.
+func (l *activationLog) end(deadline time.Time, lines []actions.LogLine) {
+	e := l.entry()
+	e.out = appendLines(e.out, actions.Stdout, lines)
+	e.err = appendLines(e.err, actions.Stderr, lines)
+	limit := logWait
+	if left := time.Until(deadline) / 2; left > 0 {
+		limit = min(limit, left)
+	}
+	l.send(limit, e)
 }
 
 // say writes a line of no activation.
 func (l *activationLog) say(line string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.sendLocked(l.out, append(append(l.buf[:0], line...), '\n'))
+	e := l.entry()
+	e.out = append(append(e.out, line...), '\n')
+	l.send(logWait, e)
 }
 
-func (l *activationLog) writeLocked(w io.Writer, stream actions.Stream, lines []actions.LogLine) {
-	buf := l.buf[:0]
+// flush waits until everything is written, within a limit.
+func (l *activationLog) flush(limit time.Duration) {
+	e := l.entry()
+	l.mu.Lock()
+	l.stuck = false // one last try
+	l.mu.Unlock()
+	l.send(limit, e)
+}
+
+func (l *activationLog) entry() *entry {
+	if e, ok := l.entries.Get().(*entry); ok {
+		e.out, e.err = e.out[:0], e.err[:0]
+		return e
+	}
+	return &entry{done: make(chan struct{}, 1)}
+}
+
+func appendLines(buf []byte, stream actions.Stream, lines []actions.LogLine) []byte {
 	for _, line := range lines {
 		if line.Stream != stream {
 			continue
@@ -49,16 +90,87 @@ func (l *activationLog) writeLocked(w io.Writer, stream actions.Stream, lines []
 		buf = append(buf, strings.ReplaceAll(line.Text, sentinel, "(sentinel)")...)
 		buf = append(buf, '\n')
 	}
-	l.sendLocked(w, append(buf, sentinel+"\n"...))
+	return append(buf, sentinel+"\n"...)
 }
 
-// sendLocked writes buf. There is nobody to tell that a stream is broken.
-func (l *activationLog) sendLocked(w io.Writer, buf []byte) {
-	_, _ = w.Write(buf)
-	if f, ok := w.(interface{ Flush() error }); ok {
-		_ = f.Flush()
+// send has an entry written and waits for that, until the limit.
+func (l *activationLog) send(limit time.Duration, e *entry) {
+	l.mu.Lock()
+	if size := len(e.out) + len(e.err); l.size > 0 && l.size+size > maxQueued {
+		l.mu.Unlock()
+		l.failed("dropped")
+		return
 	}
-	if cap(buf) <= maxKept {
-		l.buf = buf
+	l.size += len(e.out) + len(e.err)
+	l.queue = append(l.queue, e)
+	if !l.writing {
+		l.writing = true
+		go l.write()
+	}
+	stuck := l.stuck
+	l.mu.Unlock()
+	if stuck {
+		l.failed("late")
+		return
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-e.done:
+		if cap(e.out)+cap(e.err) <= maxKept {
+			l.entries.Put(e)
+		}
+	case <-timer.C:
+		l.late()
+	}
+}
+
+// late notes that waiting was in vain.
+func (l *activationLog) late() {
+	l.failed("late")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.stuck {
+		l.stuck = true
+		// The log may go to the same stream. This ends when the log has taken the line.
+		go l.log.Warn("nobody reads the logs of activations; answers do not wait for them any more")
+	}
+}
+
+// write writes what is in the queue, and ends when that is empty. One runs at a time.
+func (l *activationLog) write() {
+	var batch []*entry
+	for {
+		l.mu.Lock()
+		clear(batch)
+		batch, l.queue = l.queue, batch[:0]
+		if l.writing = len(batch) > 0; !l.writing {
+			l.mu.Unlock()
+			return
+		}
+		l.mu.Unlock()
+		for _, e := range batch {
+			l.put(l.out, e.out)
+			l.put(l.err, e.err)
+			l.mu.Lock()
+			l.size -= len(e.out) + len(e.err)
+			l.stuck = false
+			l.mu.Unlock()
+			e.done <- struct{}{}
+		}
+	}
+}
+
+// put writes to a stream. That it is broken is no reason to end anything.
+func (l *activationLog) put(w io.Writer, buf []byte) {
+	if len(buf) == 0 {
+		return
+	}
+	_, err := w.Write(buf)
+	if f, ok := w.(interface{ Flush() error }); ok && err == nil {
+		err = f.Flush()
+	}
+	if err != nil {
+		l.failed("broken")
 	}
 }

@@ -68,8 +68,9 @@ type Config struct {
 	Grace time.Duration
 
 	// Stdout and Stderr take what models print during an activation, and the line that
-	// ends it. A write is one activation's; a Flush method is called after it. Nil
-	// discards.
+	// ends it. A write is one activation's; a Flush method is called after it. An answer
+	// waits for that up to a second; what a stream does not take then is written later,
+	// up to 16 MiB. Nil discards.
 	Stdout, Stderr io.Writer
 	// Log takes one line per invocation. What it writes to Stdout or Stderr becomes part
 	// of an activation's logs. Nil discards.

@@ -56,7 +56,7 @@ func (s *Server) init(ctx context.Context, r *request) response {
 		}
 		s.log.WarnContext(ctx, "init refused", "model", a.model, "request_id", r.id, "error", err.Error())
 		if len(e.Logs) > 0 {
-			s.activations.end(e.Logs)
+			s.activations.end(parseDeadline(json.RawMessage(in.env["__OW_DEADLINE"])), e.Logs)
 		}
 		return whiskError(status, e)
 	}

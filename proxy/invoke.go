@@ -18,7 +18,8 @@ type call struct {
 	protocol  string // the protocol's name, for logs and metrics
 	requestID string
 	start     time.Time
-	known     bool // the catalog has request.Model
+	deadline  time.Time // the platform's; zero when there is none
+	known     bool      // the catalog has request.Model
 	values    actions.Values
 	accept    string // what the caller wants, in the syntax of the header Accept
 	request   actions.Request

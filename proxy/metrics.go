@@ -19,6 +19,7 @@ type metrics struct {
 	inFlight    prometheus.Gauge
 	refusals    *prometheus.CounterVec
 	panics      prometheus.Counter
+	logFailures *prometheus.CounterVec
 }
 
 func newMetrics(stats func() []actions.PoolStats, version string) *metrics {
@@ -45,12 +46,16 @@ func newMetrics(stats func() []actions.PoolStats, version string) *metrics {
 			Name: "deepfn_panics_total",
 			Help: "Panics of HTTP handlers.",
 		}),
+		logFailures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "deepfn_activation_log_failures_total",
+			Help: "Logs of activations that were not written: late (after the answer), dropped, broken (the stream).",
+		}, []string{"reason"}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "deepfn_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.invocations, m.seconds, m.inFlight, m.refusals, m.panics, build,
+	m.registry.MustRegister(m.invocations, m.seconds, m.inFlight, m.refusals, m.panics, m.logFailures, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		newPoolCollector(stats))
 	return m
@@ -77,6 +82,8 @@ func (m *metrics) invocation(c *call, code string, total time.Duration) {
 }
 
 func (m *metrics) refused(reason string) { m.refusals.WithLabelValues(reason).Inc() }
+
+func (m *metrics) logFailed(reason string) { m.logFailures.WithLabelValues(reason).Inc() }
 
 // page is all metrics in the text format.
 func (m *metrics) page() (contentType string, page []byte, err error) {

@@ -20,7 +20,8 @@ const maxID = 128
 // before the answer and whatever that is.
 func (s *Server) run(ctx context.Context, r *request) response {
 	var logs []actions.LogLine
-	defer func() { s.activations.end(logs) }()
+	var c call
+	defer func() { s.activations.end(c.deadline, logs) }()
 
 	if s.draining.Load() {
 		s.metrics.refused("draining")
@@ -30,13 +31,13 @@ func (s *Server) run(ctx context.Context, r *request) response {
 	if a == nil {
 		return whiskText(http.StatusInternalServerError, "no action defined yet")
 	}
-	c := &call{
+	c = call{
 		protocol: "openwhisk", requestID: r.id, start: time.Now(),
 		request: actions.Request{Model: a.model, Verb: a.verb, ID: r.id},
 	}
-	resp, err := s.activate(ctx, c, r)
+	resp, err := s.activate(ctx, &c, r)
 	logs = c.response.Logs
-	e := s.observe(ctx, c, err)
+	e := s.observe(ctx, &c, err)
 	if e == nil {
 		return resp
 	}
@@ -71,7 +72,7 @@ func (s *Server) activate(ctx context.Context, c *call, r *request) (response, e
 		const text = "The action did not receive a dictionary or array as an argument."
 		return whiskText(http.StatusNotFound, text), actions.Errorf(actions.Invalid, text)
 	}
-	if !a.deadline.IsZero() {
+	if c.deadline = a.deadline; !a.deadline.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = s.withDeadline(ctx, c.start, a.deadline)
 		defer cancel()

@@ -62,11 +62,12 @@ func New(cfg Config) *Server {
 	cfg = cfg.withDefaults()
 	s := &Server{
 		cfg: cfg, log: cfg.Log,
-		metrics:     newMetrics(cfg.Invoker.Stats, cfg.Version),
-		conns:       newConnections(),
-		activations: activationLog{out: cfg.Stdout, err: cfg.Stderr},
-		idPrefix:    strconv.FormatInt(time.Now().UnixNano(), 36) + "-",
+		metrics:  newMetrics(cfg.Invoker.Stats, cfg.Version),
+		conns:    newConnections(),
+		idPrefix: strconv.FormatInt(time.Now().UnixNano(), 36) + "-",
 	}
+	s.activations.out, s.activations.err = cfg.Stdout, cfg.Stderr
+	s.activations.failed, s.activations.log = s.metrics.logFailed, cfg.Log
 	s.bodies.limit = cfg.MaxBodies
 	s.table = s.routes()
 	if cfg.Model != "" {
@@ -85,6 +86,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	watching.Go(func() { s.conns.watch(requests) })
 	defer watching.Wait()
 	defer giveUp()
+	defer s.activations.flush(lastWords)
 	defer s.conns.end()
 	ln = newListener(ln, s.conns, s.cfg.MaxConns, s.log, func() { s.metrics.refused("connections") })
 	fs := s.http(requests)
