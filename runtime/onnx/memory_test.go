@@ -12,8 +12,10 @@ import (
 // TestMemoryIsGivenBack sends pictures that take 100 MB and more, a whole one and a
 // damaged one.
 func TestMemoryIsGivenBack(t *testing.T) {
-	p, _ := start(t, tiny(t, identity(1, 1, 3, 8, 8), `{"model": "model", "inputs": {"x": {"image": {
-		"argument": "image", "resize": {"mode": "stretch", "width": 8, "height": 8}}}}}`))
+	c := tiny(t, identity(1, 1, 3, 8, 8), `{"model": "model", "inputs": {"x": {"image": {
+		"argument": "image", "resize": {"mode": "stretch", "width": 8, "height": 8}}}}}`)
+	c.Arguments = []actions.Argument{{Name: "image", Type: actions.TypeFile}}
+	p, _ := start(t, c)
 	large := encode(t, image.NewNRGBA(image.Rect(0, 0, 6000, 5000)))
 	damaged := bytes.Clone(large)
 	damaged[len(damaged)-20] ^= 1
