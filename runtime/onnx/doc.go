@@ -19,6 +19,7 @@
 //	        std: [0.229, 0.224, 0.225]
 //	        layout: nchw      # nchw or nhwc
 //	        max_pixels: 89478485
+//	        max_bytes: 536870912
 //	    y:
 //	      tensor: {argument: y}
 //	  output:
@@ -30,7 +31,8 @@
 // converted to color, resized and normalised: a sample v of 0 to 255 becomes
 // (v·scale - mean) / std. mean and std are one number or one for each channel. Without
 // these three keys samples stay as they are; a model that takes UINT8 gets them so. A
-// picture of more than max_pixels is refused by its header.
+// picture is refused by its header when it has more than max_pixels, a side of more than
+// 65535, or when decoding it would take more than max_bytes of memory.
 //
 // resize has the keys mode, width, height, min_width, max_width, wider, filter and pad:
 //

@@ -16,7 +16,7 @@ func TestMemoryIsGivenBack(t *testing.T) {
 		"argument": "image", "resize": {"mode": "stretch", "width": 8, "height": 8}}}}}`)
 	c.Arguments = []actions.Argument{{Name: "image", Type: actions.TypeFile}}
 	p, _ := start(t, c)
-	large := encode(t, image.NewNRGBA(image.Rect(0, 0, 6000, 5000)))
+	large := encode(t, image.NewGray(image.Rect(0, 0, 6000, 5000)))
 	damaged := bytes.Clone(large)
 	damaged[len(damaged)-20] ^= 1
 	debug.FreeOSMemory()

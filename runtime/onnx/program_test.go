@@ -196,11 +196,14 @@ func TestCallRefuses(t *testing.T) {
 
 func TestPicturesThatAreRefused(t *testing.T) {
 	p, _ := start(t, setup(t, shipped(t, "ocr-line"), nil))
+	// The header of a picture that takes a file of 200 bytes and seconds to decode.
+	many := []byte("RIFF\x0e\x00\x00\x00WEBPVP8L\x05\x00\x00\x00\x2f\xf2\xa4\x3c\x09")
 	tests := []struct {
 		name string
 		req  actions.Request
 		want string
 	}{
+		{"many pixels", imageRequest(many), "image: the WebP picture has 9459×9459 pixels, the limit is 16777216 pixels; send a smaller one"},
 		{"missing", actions.Request{}, "image: the argument is missing"},
 		{"JSON", actions.Request{Args: json.RawMessage(`{"image": 5}`)}, "image: got a JSON value, want a picture: a file"},
 		{"text", imageRequest([]byte("no picture")), `image: this is not a picture that can be read but text, beginning with "no picture"; send PNG, JPEG, WebP or TIFF`},
