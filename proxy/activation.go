@@ -5,7 +5,10 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/deepfn/deepfn/actions"
 )
@@ -18,6 +21,8 @@ const (
 	maxKept = 1 << 20
 	// maxQueued is how many bytes may wait for a stream that nobody reads.
 	maxQueued = 16 << 20
+	// atOnce is how much a pipe takes when poll says that it takes something: PIPE_BUF.
+	atOnce = 4096
 	// logWait is how long an answer waits until its logs are written.
 	logWait = time.Second
 )
@@ -34,7 +39,7 @@ type activationLog struct {
 	mu      sync.Mutex // guards what follows
 	queue   []*entry
 	size    int  // bytes that are not written yet
-	writing bool // write runs
+	writing bool // somebody writes
 	stuck   bool // waiting was in vain, and nothing has been written since
 }
 
@@ -95,34 +100,86 @@ func appendLines(buf []byte, stream actions.Stream, lines []actions.LogLine) []b
 
 // send has an entry written and waits for that, until the limit.
 func (l *activationLog) send(limit time.Duration, e *entry) {
+	size := len(e.out) + len(e.err)
 	l.mu.Lock()
-	if size := len(e.out) + len(e.err); l.size > 0 && l.size+size > maxQueued {
+	if l.size > 0 && l.size+size > maxQueued {
 		l.mu.Unlock()
 		l.failed("dropped")
 		return
 	}
-	l.size += len(e.out) + len(e.err)
-	l.queue = append(l.queue, e)
-	if !l.writing {
-		l.writing = true
-		go l.write()
+	l.size += size
+	free, stuck := !l.writing, l.stuck
+	l.writing = true
+	if !free {
+		l.queue = append(l.queue, e)
 	}
-	stuck := l.stuck
 	l.mu.Unlock()
+	if free {
+		l.begin(size, e)
+	}
 	if stuck {
 		l.failed("late")
 		return
+	}
+	select {
+	case <-e.done: // no timer for the usual case
+		l.keep(e)
+		return
+	default:
 	}
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case <-e.done:
-		if cap(e.out)+cap(e.err) <= maxKept {
-			l.entries.Put(e)
-		}
+		l.keep(e)
 	case <-timer.C:
 		l.late()
 	}
+}
+
+// begin writes an entry at once if the streams take it without blocking, which saves two
+// switches of goroutines; else it leaves the entry to write.
+func (l *activationLog) begin(size int, e *entry) {
+	now := size <= atOnce && takes(l.out) && takes(l.err)
+	if now {
+		l.put(e)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !now {
+		l.queue = append(l.queue, e)
+	}
+	if l.writing = len(l.queue) > 0; l.writing {
+		go l.write()
+	}
+}
+
+// keep keeps an entry for another activation.
+func (l *activationLog) keep(e *entry) {
+	if cap(e.out)+cap(e.err) <= maxKept {
+		l.entries.Put(e)
+	}
+}
+
+// takes says whether a stream certainly takes atOnce bytes without blocking.
+func takes(w io.Writer) bool {
+	if w == io.Discard {
+		return true
+	}
+	file, ok := w.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return false
+	}
+	ready := false
+	err = raw.Control(func(fd uintptr) {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, 0)
+		ready = err == nil && n == 1
+	})
+	return err == nil && ready
 }
 
 // late notes that waiting was in vain.
@@ -150,19 +207,24 @@ func (l *activationLog) write() {
 		}
 		l.mu.Unlock()
 		for _, e := range batch {
-			l.put(l.out, e.out)
-			l.put(l.err, e.err)
-			l.mu.Lock()
-			l.size -= len(e.out) + len(e.err)
-			l.stuck = false
-			l.mu.Unlock()
-			e.done <- struct{}{}
+			l.put(e)
 		}
 	}
 }
 
-// put writes to a stream. That it is broken is no reason to end anything.
-func (l *activationLog) put(w io.Writer, buf []byte) {
+// put writes an entry.
+func (l *activationLog) put(e *entry) {
+	l.putTo(l.out, e.out)
+	l.putTo(l.err, e.err)
+	l.mu.Lock()
+	l.size -= len(e.out) + len(e.err)
+	l.stuck = false
+	l.mu.Unlock()
+	e.done <- struct{}{}
+}
+
+// putTo writes to a stream. That it is broken is no reason to end anything.
+func (l *activationLog) putTo(w io.Writer, buf []byte) {
 	if len(buf) == 0 {
 		return
 	}

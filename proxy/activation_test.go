@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -121,5 +122,25 @@ func TestRunBrokenStream(t *testing.T) {
 	}
 	if got := string(get(t, s, "/metrics").body); !strings.Contains(got, `deepfn_activation_log_failures_total{reason="broken"} 2`) {
 		t.Error("the failures are not counted")
+	}
+}
+
+// A full pipe is not written to by who would wait for it.
+func TestTakes(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	defer func() { _ = w.Close() }()
+	if !takes(w) || !takes(io.Discard) || takes(&lockedBuffer{}) {
+		t.Error("got false for an empty pipe or nothing, or true for a writer that may block")
+	}
+	for err = error(nil); err == nil; {
+		_ = w.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+		_, err = w.Write(make([]byte, 4096))
+	}
+	if takes(w) {
+		t.Error("got true for a full pipe")
 	}
 }
