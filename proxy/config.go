@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
@@ -49,7 +50,10 @@ type Config struct {
 	// MaxBody is the most bytes that a request's body may have. The default is 48 MiB.
 	MaxBody int64
 	// MaxBodies is the most bytes that the bodies of all requests in progress may take,
-	// beside the first MiB of each. The default is 1 GiB; MaxBody is the least.
+	// beside the first MiB of each; a request over it is refused as busy. MaxBody is the
+	// least. The files in a JSON body, which are decoded from base64, take about three
+	// quarters of the body in addition, and a chunked body up to twice its size. The
+	// default is a quarter of the memory that the control group allows, else 1 GiB.
 	MaxBodies int64
 	// MaxConns is the most connections that are open at one time. At the limit the one
 	// that has been idle for longest is closed for a new one, then the oldest that has
@@ -87,7 +91,7 @@ func (c Config) withDefaults() Config {
 		c.MaxBody = 48 << 20
 	}
 	if c.MaxBodies <= 0 {
-		c.MaxBodies = 1 << 30
+		c.MaxBodies = defaultBodies(memoryLimit(os.DirFS("/")))
 	}
 	c.MaxBodies = max(c.MaxBodies, c.MaxBody)
 	if c.MaxConns <= 0 {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -21,21 +22,12 @@ import (
 
 const (
 	headerTimeout = 15 * time.Second // from a request's first byte to the end of its header
-	bodyTimeout   = 5 * time.Minute
 	writeTimeout  = 2 * time.Minute
 	// idleTimeout is longer than clients keep connections (net/http: 90 s), so that no
 	// request meets a connection that is being closed.
 	idleTimeout = 3 * time.Minute
 	// readBuffer bounds the header of a request, too.
 	readBuffer = 16 << 10
-	// A refused body is read and thrown away up to drainBytes or drainTime, so that a
-	// client which writes all of it before it reads gets the answer.
-	drainBytes = 64 << 20
-	drainTime  = 5 * time.Second
-	// firstRead bounds the memory taken before any byte of a body has come, and
-	// keptBuffer that of a buffer that is kept for another request.
-	firstRead  = 1 << 20
-	keptBuffer = 4 << 20
 )
 
 // A Server answers the protocols for one invoker. Make it with New. Its methods may be
@@ -47,7 +39,7 @@ type Server struct {
 	table       []route
 	activations activationLog
 	buffers     sync.Pool // of *[]byte, for bodies
-	bodies      budget
+	bodies      *budget
 	conns       *connections
 	idPrefix    string
 	ids         atomic.Uint64
@@ -68,7 +60,7 @@ func New(cfg Config) *Server {
 	}
 	s.activations.out, s.activations.err = cfg.Stdout, cfg.Stderr
 	s.activations.failed, s.activations.log = s.metrics.logFailed, cfg.Log
-	s.bodies.limit = cfg.MaxBodies
+	s.bodies = newBudget(cfg.MaxBodies)
 	s.table = s.routes()
 	if cfg.Model != "" {
 		s.action.Store(&action{model: cfg.Model, verb: actions.Predict})
@@ -121,7 +113,7 @@ func (s *Server) http(ctx context.Context) *fasthttp.Server {
 		},
 		ErrorHandler: s.malformed,
 		HeaderReceived: func(*fasthttp.RequestHeader) fasthttp.RequestConfig {
-			return fasthttp.RequestConfig{ReadTimeout: bodyTimeout}
+			return fasthttp.RequestConfig{ReadTimeout: slowTime} // for the first bytes of a body
 		},
 		ConnState:                    s.connState,
 		StreamRequestBody:            true,
@@ -160,10 +152,12 @@ func (s *Server) connState(nc net.Conn, state fasthttp.ConnState) {
 func (s *Server) serve(ctx context.Context, fc *fasthttp.RequestCtx) {
 	s.metrics.inFlight.Inc()
 	defer s.metrics.inFlight.Dec()
+	var taken int64
+	defer func() { s.bodies.give(taken) }()
+	defer s.survive(ctx, fc)
 	r := s.request(fc)
 	buf := s.buffer()
-	body, err := s.readBody(fc, *buf)
-	defer s.bodies.give(cap(body))
+	body, err := s.readBody(fc, *buf, &taken)
 	if refused, ok := errors.AsType[*actions.Error](err); ok {
 		r.refused = refused
 	} else if err != nil {
@@ -178,6 +172,24 @@ func (s *Server) serve(ctx context.Context, fc *fasthttp.RequestCtx) {
 	}
 }
 
+// survive answers a request whose handling panicked outside of handle, and closes its
+// connection, because nobody knows what has been read of it.
+func (s *Server) survive(ctx context.Context, fc *fasthttp.RequestCtx) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	id := s.newID()
+	s.metrics.panics.Inc()
+	s.log.ErrorContext(ctx, "request panicked", "path", string(fc.Path()), "request_id", id,
+		"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	fc.Response.Reset()
+	s.send(fc, id, failure(internalError(id)))
+	fc.SetConnectionClose()
+}
+
+func (s *Server) newID() string { return s.idPrefix + strconv.FormatUint(s.ids.Add(1), 36) }
+
 // request makes a request of what the header says.
 func (s *Server) request(fc *fasthttp.RequestCtx) request {
 	h := &fc.Request.Header
@@ -189,7 +201,7 @@ func (s *Server) request(fc *fasthttp.RequestCtx) request {
 		id:          cleanID(string(h.Peek("X-Request-Id"))),
 	}
 	if r.id == "" {
-		r.id = s.idPrefix + strconv.FormatUint(s.ids.Add(1), 36)
+		r.id = s.newID()
 	}
 	return r
 }
@@ -211,31 +223,26 @@ func intern(b []byte) string {
 	return string(b)
 }
 
-func (s *Server) buffer() *[]byte {
-	if buf, ok := s.buffers.Get().(*[]byte); ok {
-		return buf
-	}
-	return new([]byte)
-}
-
-// readBody reads the body into buf, which it may replace, and takes its capacity from
-// the budget. A body over a limit is thrown away; the error is an *actions.Error.
-func (s *Server) readBody(fc *fasthttp.RequestCtx, buf []byte) ([]byte, error) {
+// readBody reads the body into buf, which it may replace, and adds what it takes from
+// the budget to taken. A body over a limit is thrown away; the error is an
+// *actions.Error.
+func (s *Server) readBody(fc *fasthttp.RequestCtx, buf []byte, taken *int64) ([]byte, error) {
 	stream := fc.RequestBodyStream()
-	if stream == nil {
-		s.bodies.used.Add(int64(cap(buf)))
-		return buf[:0], nil
-	}
 	length := int64(fc.Request.Header.ContentLength()) // negative when it is chunked
-	if want := min(max(length, 512), firstRead); int64(cap(buf)) < want {
+	if want := min(max(length, 512), firstRead); stream != nil && int64(cap(buf)) < want {
 		buf = make([]byte, 0, want)
 	}
-	s.bodies.used.Add(int64(cap(buf)))
+	*taken = int64(cap(buf))
+	s.bodies.used.Add(*taken)
 	body, err := buf[:0], error(nil)
-	if length > s.cfg.MaxBody {
+	switch {
+	case stream == nil:
+		return body, nil
+	case length > s.cfg.MaxBody:
 		err = s.tooLargeError()
-	} else {
-		body, err = s.readAll(stream, body)
+	default:
+		steady := &steadyReader{from: stream, limit: fc.Conn().SetReadDeadline, end: time.Now().Add(bodyTime)}
+		body, err = s.readAll(steady, length, body, taken)
 	}
 	if _, refused := errors.AsType[*actions.Error](err); refused {
 		discard(fc, stream)
@@ -246,50 +253,6 @@ func (s *Server) readBody(fc *fasthttp.RequestCtx, buf []byte) ([]byte, error) {
 	}
 	return body, err
 }
-
-// readAll reads r to its end into buf, which it grows as bytes come, up to the limits of
-// one body and of all.
-func (s *Server) readAll(r io.Reader, buf []byte) ([]byte, error) {
-	for {
-		if len(buf) == cap(buf) {
-			more := min(int64(cap(buf)), s.cfg.MaxBody-int64(cap(buf))+1)
-			if !s.bodies.take(more) {
-				return buf, busyError()
-			}
-			grown := make([]byte, len(buf), int64(cap(buf))+more)
-			copy(grown, buf)
-			buf = grown
-		}
-		n, err := r.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		switch {
-		case int64(len(buf)) > s.cfg.MaxBody:
-			return buf, s.tooLargeError()
-		case errors.Is(err, io.EOF):
-			return buf, nil
-		case err != nil:
-			return buf, err
-		}
-	}
-}
-
-// A budget bounds the memory for the bodies of all requests at one time. The first
-// firstRead bytes of each are had without asking.
-type budget struct {
-	limit int64
-	used  atomic.Int64
-}
-
-// take takes n bytes, unless they are more than is left.
-func (b *budget) take(n int64) bool {
-	if b.used.Add(n) <= b.limit {
-		return true
-	}
-	b.used.Add(-n)
-	return false
-}
-
-func (b *budget) give(n int) { b.used.Add(-int64(n)) }
 
 // discard throws away what is left of a refused body. If that is too much, the
 // connection closes after the answer.
@@ -336,7 +299,7 @@ func (s *Server) malformed(fc *fasthttp.RequestCtx, err error) {
 			fmt.Sprintf("the header of the request is over the limit of %d bytes", readBuffer)
 	}
 	s.metrics.refused("malformed")
-	s.send(fc, s.idPrefix+strconv.FormatUint(s.ids.Add(1), 36),
+	s.send(fc, s.newID(),
 		jsonResponse(status, errorBody{Error: text, Code: actions.Invalid}))
 	fc.SetConnectionClose()
 }

@@ -1,0 +1,137 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// A body has bodyTime to arrive, and each slowBytes of it slowTime.
+	bodyTime  = 5 * time.Minute
+	slowTime  = 30 * time.Second
+	slowBytes = 32 << 10
+	// A refused body is read and thrown away up to drainBytes or drainTime, so that a
+	// client which writes all of it before it reads gets the answer.
+	drainBytes = 64 << 20
+	drainTime  = 5 * time.Second
+	// firstRead bounds the memory taken before any byte of a body has come, and
+	// keptBuffer that of a buffer that is kept for another request.
+	firstRead  = 1 << 20
+	keptBuffer = 4 << 20
+	// Once bodies of freeBytes in all have been let go of, the memory is given back to
+	// the system after freeDelay, so that many at once cost it once.
+	freeBytes = 32 << 20
+	freeDelay = 5 * time.Second
+)
+
+func (s *Server) buffer() *[]byte {
+	if buf, ok := s.buffers.Get().(*[]byte); ok {
+		return buf
+	}
+	return new([]byte)
+}
+
+// readAll reads r to its end into buf, which it grows as bytes come, up to the limits of
+// one body and of all. A length that is not negative is the one that is expected.
+func (s *Server) readAll(r io.Reader, length int64, buf []byte, taken *int64) ([]byte, error) {
+	for {
+		if int64(len(buf)) == length {
+			return buf, nil
+		}
+		if len(buf) == cap(buf) {
+			size := min(2*int64(cap(buf)), s.cfg.MaxBody+1)
+			if length >= 0 {
+				size = length
+			}
+			more := size - int64(cap(buf))
+			if !s.bodies.take(more) {
+				return buf, busyError()
+			}
+			*taken += more
+			grown := make([]byte, len(buf), size)
+			copy(grown, buf)
+			buf = grown
+		}
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case int64(len(buf)) > s.cfg.MaxBody:
+			return buf, s.tooLargeError()
+		case errors.Is(err, io.EOF):
+			return buf, nil
+		case err != nil:
+			return buf, err
+		}
+	}
+}
+
+// A steadyReader is a body that must not come too slowly.
+type steadyReader struct {
+	from  io.Reader
+	limit func(time.Time) error // says until when to read at most
+	end   time.Time             // of all
+	left  int                   // until the limit is moved
+}
+
+func (r *steadyReader) Read(p []byte) (int, error) {
+	if r.left <= 0 {
+		r.left = slowBytes
+		limit := time.Now().Add(slowTime)
+		if limit.After(r.end) {
+			limit = r.end
+		}
+		if err := r.limit(limit); err != nil {
+			return 0, err
+		}
+	}
+	n, err := r.from.Read(p)
+	r.left -= n
+	return n, err
+}
+
+// A budget bounds the memory for the bodies of all requests at one time. The first
+// firstRead bytes of each are had without asking.
+type budget struct {
+	limit int64
+	used  atomic.Int64
+
+	freed   atomic.Int64 // of large bodies, since the last free
+	waiting atomic.Bool  // a free will come
+	free    func()       // gives memory back to the system
+}
+
+func newBudget(limit int64) *budget { return &budget{limit: limit, free: debug.FreeOSMemory} }
+
+// take takes n bytes, unless they are more than is left.
+func (b *budget) take(n int64) bool {
+	if b.used.Add(n) <= b.limit {
+		return true
+	}
+	b.used.Add(-n)
+	return false
+}
+
+// give gives back what a body took. After large ones the system gets its memory back,
+// for which the collector would wait for another burst.
+func (b *budget) give(n int64) {
+	b.used.Add(-n)
+	if n <= keptBuffer || b.freed.Add(n) < freeBytes || !b.waiting.CompareAndSwap(false, true) {
+		return
+	}
+	time.AfterFunc(freeDelay, func() {
+		b.freed.Store(0)
+		b.waiting.Store(false)
+		b.free()
+	})
+}
+
+// defaultBodies is the budget of bodies on a machine with that much memory, 0 for no limit.
+func defaultBodies(memory int64) int64 {
+	if memory <= 0 {
+		return 1 << 30
+	}
+	return memory / 4
+}

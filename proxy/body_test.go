@@ -1,0 +1,212 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/fstest"
+	"testing/synctest"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// paddedBody is a body of n bytes.
+func paddedBody(n int) string { return "{}" + strings.Repeat(" ", n-2) }
+
+// sendBody sends a request with a body, of which the last hold bytes are held back.
+func sendBody(w io.Writer, path, body string, chunked bool, hold int) {
+	if chunked {
+		_, _ = fmt.Fprintf(w, "POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n", path, len(body))
+		body += "\r\n0\r\n\r\n"
+	} else {
+		_, _ = fmt.Fprintf(w, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", path, len(body))
+	}
+	_, _ = io.WriteString(w, body[:len(body)-hold])
+}
+
+// A body for which there is no memory is refused while another one is in progress, and
+// the memory is there again when that is done.
+func TestBodiesTogether(t *testing.T) {
+	const size = 3 << 20
+	for _, firstChunked := range []bool{false, true} {
+		r := start(t, Config{Model: "echo", MaxBody: 4 << 20, MaxBodies: 5 << 20})
+		first := r.dial(t)
+		sendBody(first, "/run", paddedBody(size), firstChunked, 9)
+		for r.bodies.used.Load() < size {
+			runtime.Gosched()
+		}
+		for _, tt := range []struct {
+			path   string
+			status int
+			retry  string
+			want   string
+		}{
+			{"/run", 200, "", `{"error":"the requests in progress are larger together than the server takes; try again later"}` + "\n"},
+			{predictPath, 429, "1", `{"error":"the requests in progress are larger together than the server takes; try again later","code":"busy"}` + "\n"},
+			{"/init", 429, "1", `{"error":"the requests in progress are larger together than the server takes; try again later","code":"busy"}` + "\n"},
+		} {
+			for _, chunked := range []bool{false, true} {
+				c := r.dial(t)
+				sendBody(c, tt.path, paddedBody(size), chunked, 0)
+				br := bufio.NewReader(c)
+				resp, body := read(t, br, "POST")
+				if resp.StatusCode != tt.status || resp.Header.Get("Retry-After") != tt.retry || body != tt.want || resp.Close {
+					t.Errorf("%s chunked %v: got %s %v %s", tt.path, chunked, resp.Status, resp.Header, body)
+				}
+			}
+		}
+		rest := paddedBody(size)
+		if rest = rest[size-9:]; firstChunked {
+			rest = "  \r\n0\r\n\r\n"
+		}
+		_, _ = io.WriteString(first, rest)
+		if resp, body := read(t, bufio.NewReader(first), "POST"); resp.StatusCode != 200 || body != "{}" {
+			t.Errorf("got %s %s for the first body", resp.Status, body)
+		}
+		for r.bodies.used.Load() != 0 {
+			runtime.Gosched()
+		}
+	}
+}
+
+// A body whose length is known takes no more than that.
+func TestBodyOfKnownLength(t *testing.T) {
+	s, _ := newServer(t, Config{MaxBody: 40 << 20})
+	var taken int64
+	sent := bytes.Repeat([]byte("a"), 33<<20)
+	got, err := s.readAll(bytes.NewReader(sent), int64(len(sent)), make([]byte, 0, firstRead), &taken)
+	if err != nil || !bytes.Equal(got, sent) || cap(got) != len(sent) || taken != int64(len(sent)-firstRead) {
+		t.Errorf("got %d of %d bytes, %d taken, error %v, want %d", len(got), cap(got), taken, err, len(sent))
+	}
+}
+
+// After a burst of large bodies the system gets its memory back, once.
+func TestMemoryIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(1 << 30)
+		var freed atomic.Int32
+		b.free = func() { freed.Add(1) }
+		for range 1000 {
+			b.give(keptBuffer)
+		}
+		time.Sleep(time.Minute)
+		if got := freed.Load(); got != 0 {
+			t.Errorf("got %d, want 0 after small bodies", got)
+		}
+		for range 10 {
+			b.give(freeBytes / 2)
+		}
+		if got := freed.Load(); got != 0 {
+			t.Errorf("got %d in the burst, want 0", got)
+		}
+		time.Sleep(time.Minute)
+		if got := freed.Load(); got != 1 {
+			t.Errorf("got %d after the burst, want 1", got)
+		}
+	})
+}
+
+// A body that trickles is not waited for, one that is slow is.
+func TestSlowBody(t *testing.T) {
+	const size = 400 << 10
+	for _, tt := range []struct {
+		name   string
+		piece  int // bytes per second
+		status int
+		after  time.Duration
+	}{
+		{"stops", 0, 408, slowTime},
+		{"trickles", 1000, 408, slowTime},
+		{"slow", 2 << 10, 200, 200 * time.Second},
+		{"too slow for all", 1200, 408, bodyTime},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, _ := newServer(t, Config{Model: "echo"})
+				ours, theirs := net.Pipe()
+				go func() {
+					for range (size + max(tt.piece, 1) - 1) / max(tt.piece, 1) {
+						time.Sleep(time.Second)
+						if _, err := theirs.Write(bytes.Repeat([]byte(" "), tt.piece)); err != nil || tt.piece == 0 {
+							return
+						}
+					}
+				}()
+				var fc fasthttp.RequestCtx
+				fc.Init2(ours, nil, false)
+				fc.Request.Header.SetMethod("POST")
+				fc.Request.SetRequestURI("/run")
+				fc.Request.SetBodyStream(ours, size)
+				start := time.Now()
+				s.serve(t.Context(), &fc)
+				if got := fc.Response.StatusCode(); got != tt.status || time.Since(start) != tt.after {
+					t.Errorf("got %d after %v, want %d after %v", got, time.Since(start), tt.status, tt.after)
+				}
+				_, _ = ours.Close(), theirs.Close()
+				time.Sleep(time.Minute) // for the sender
+			})
+		})
+	}
+}
+
+type panickingReader struct{}
+
+func (panickingReader) Read([]byte) (int, error) { panic("at the stream") }
+
+// A panic outside of a handler costs its connection only.
+func TestServePanic(t *testing.T) {
+	s, st := newServer(t, Config{Model: "echo"})
+	ours, _ := net.Pipe()
+	var fc fasthttp.RequestCtx
+	fc.Init2(ours, nil, false)
+	fc.Request.Header.SetMethod("POST")
+	fc.Request.SetRequestURI("/run")
+	fc.Request.SetBodyStream(panickingReader{}, 10)
+	s.serve(t.Context(), &fc)
+	if got := fc.Response.StatusCode(); got != 500 || !fc.Response.ConnectionClose() || !strings.Contains(string(fc.Response.Body()), "internal error") {
+		t.Errorf("got %d %s", got, fc.Response.Body())
+	}
+	if got := s.bodies.used.Load(); got != 0 {
+		t.Errorf("got %d bytes of the budget in use", got)
+	}
+	if got := st.log.String(); !strings.Contains(got, "at the stream") || !strings.Contains(got, "body_test.go") {
+		t.Errorf("the log has no panic with a stack: %s", got)
+	}
+}
+
+func TestMemoryLimit(t *testing.T) {
+	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
+	for name, tt := range map[string]struct {
+		files fstest.MapFS
+		want  int64
+	}{
+		"no groups":         {fstest.MapFS{}, 0},
+		"no limit":          {fstest.MapFS{"sys/fs/cgroup/memory.max": file("max\n")}, 0},
+		"container":         {fstest.MapFS{"sys/fs/cgroup/memory.max": file("268435456\n")}, 256 << 20},
+		"container, old":    {fstest.MapFS{"sys/fs/cgroup/memory/memory.limit_in_bytes": file("268435456\n")}, 256 << 20},
+		"no limit, old":     {fstest.MapFS{"sys/fs/cgroup/memory/memory.limit_in_bytes": file("9223372036854771712\n")}, 0},
+		"group":             {fstest.MapFS{"proc/self/cgroup": file("0::/a/b\n"), "sys/fs/cgroup/a/b/memory.max": file("4096\n"), "sys/fs/cgroup/a/memory.max": file("1024\n")}, 1024},
+		"group, old":        {fstest.MapFS{"proc/self/cgroup": file("3:cpu:/x\n4:memory:/a\n"), "sys/fs/cgroup/memory/a/memory.limit_in_bytes": file("4096\n")}, 4096},
+		"foreign namespace": {fstest.MapFS{"proc/self/cgroup": file("0::/../../a\n")}, 0},
+	} {
+		if got := memoryLimit(tt.files); got != tt.want {
+			t.Errorf("%s: got %d, want %d", name, got, tt.want)
+		}
+	}
+	if got := defaultBodies(512 << 20); got != 128<<20 {
+		t.Errorf("got %d of 512 MiB", got)
+	}
+	if got := defaultBodies(0); got != 1<<30 {
+		t.Errorf("got %d without a limit", got)
+	}
+	if got := (Config{MaxBody: 8 << 30}).withDefaults(); got.MaxBodies < got.MaxBody {
+		t.Errorf("got a budget of %d for a body of %d", got.MaxBodies, got.MaxBody)
+	}
+}
