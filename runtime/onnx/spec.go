@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -164,25 +163,6 @@ func Check(m actions.Model) error {
 	files := func(name string) bool { _, ok := m.Files[name]; return ok }
 	if err := s.check(m.Arguments, files); err != nil {
 		return actions.Errorf(actions.Invalid, "onnx: %w", err)
-	}
-	return nil
-}
-
-// strict decodes one JSON value and refuses keys that it does not know.
-func strict(data []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-			return fmt.Errorf("unknown key %s", name)
-		}
-		if errors.Is(err, io.EOF) {
-			return errors.New("the section is missing")
-		}
-		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("there is something behind the section's end")
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func TestParseSpecRefuses(t *testing.T) {
 		{"", "the section is missing"},
 		{"null", "model: the name of the model's file is missing"},
 		{"{}", "model: the name of the model's file is missing"},
-		{`{"model": 5}`, "cannot unmarshal number into Go struct field Spec.model of type string"},
+		{`{"model": 5}`, "model: got number, want a string"},
 		{`{"modell": "m"}`, `unknown key "modell"`},
 		{`{"model": "m"} {}`, "there is something behind the section's end"},
 		{`{"model": "m", "inputs": {"x": {}}}`, "inputs: x: say either image or tensor"},

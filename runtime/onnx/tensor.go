@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -109,19 +110,30 @@ func (t tensor) as(k kind) (tensor, error) {
 	switch d := t.data.(type) {
 	case []float64:
 		if k == fp32 {
+			for i, v := range d {
+				// Infinity that was sent as such is one.
+				if math.IsInf(float64(float32(v)), 0) && !math.IsInf(v, 0) {
+					return tensor{}, outOfRange(i, strconv.FormatFloat(v, 'g', -1, 64), k)
+				}
+			}
 			return tensor{k, t.shape, mapped(d, func(v float64) float32 { return float32(v) })}, nil
 		}
 	case []int64:
 		if k == int32s {
-			for _, v := range d {
+			for i, v := range d {
 				if v != int64(int32(v)) {
-					return tensor{}, fmt.Errorf("got %d, which INT32 cannot hold", v)
+					return tensor{}, outOfRange(i, strconv.FormatInt(v, 10), k)
 				}
 			}
 			return tensor{k, t.shape, mapped(d, func(v int64) int32 { return int32(v) })}, nil
 		}
 	}
 	return tensor{}, fmt.Errorf("got elements of type %s, want %s", t.kind, k)
+}
+
+// outOfRange says which element, counted in row order from 0, a kind cannot hold.
+func outOfRange(i int, value string, k kind) error {
+	return fmt.Errorf("element %d: %s is out of the range of %s", i, value, k)
 }
 
 func mapped[A, B any](in []A, f func(A) B) []B {

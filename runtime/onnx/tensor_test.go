@@ -114,18 +114,25 @@ func TestParseNested(t *testing.T) {
 		{"", "the value is cut short"},
 		{"[1", "the value is cut short"},
 		{"[1 2]", `got "2]", want a comma or ]`},
-		{"[1,]", `element 1: "" is not a float32 in range`},
+		{"[1,]", "element 1: got nothing, want a number (FP32)"},
 		{"[1] 2", `got "2" behind the end`},
 		{"[[1],2]", "a number stands where a list is expected, after 1 numbers"},
 		{"[1,[2]]", "a list stands where a number is expected, after 1 numbers"},
 		{"[[],[1]]", "the lists are of different lengths: 0 and 1, after 1 numbers"},
 		{"[[],1]", "a number stands where a list is expected, after 0 numbers"},
 		{"[[],[[]]]", "a list stands where a number is expected, after 0 numbers"},
-		{"[null]", `element 0: "null" is not a float32 in range`},
+		{"[null]", "element 0: got null, want a number (FP32)"},
 		{"{}", `the object has no "data"`},
 		{`{"data": [1,2,3], "shape": [2,2]}`, "got 3 numbers for a shape of [2,2]"},
 		{`{"data": [1,2,3], "shape": [-3]}`, "got 3 numbers for a shape of [?]"},
 		{`{"data": [], "shape": [0, 5]}`, "[0,5]"},
+		{`{"data": [1,2,3], "shape": [3.0, 1e0]}`, "[3,1]"},
+		{`{"data": [1,2,3], "shape": [3.5]}`, "shape: got 3.5, want whole numbers"},
+		{`{"data": [1,2,3], "shape": ["3"]}`, `shape: got "3", want whole numbers`},
+		{`{"data": [1,2,3], "shape": [1e99]}`, "shape: got 1e99, want whole numbers"},
+		{`{"data": [1,2,3], "shape": 3}`, "shape: got 3, want a list of whole numbers"},
+		{`{"data": [1,2,3], "shape": null}`, "[3]"},
+		{`{"data": [1], "datatype": 5}`, "datatype: got number, want a string"},
 		{strings.Repeat("[", 40) + strings.Repeat("]", 40), "lists are nested more than 32 deep"},
 	}
 	for _, tt := range tests {
@@ -137,6 +144,48 @@ func TestParseNested(t *testing.T) {
 		if text != tt.want {
 			t.Errorf("%s: got %s, want %s", tt.in, text, tt.want)
 		}
+	}
+}
+
+func TestElementsOfKinds(t *testing.T) {
+	long := strings.Repeat("x", 50)
+	tests := []struct {
+		in   string
+		kind kind
+		want string
+	}{
+		{"[1, 65519]", fp16, ""},
+		{"[1, 65520]", fp16, "element 1: 65520 is out of the range of FP16"},
+		{"3.38e38", bf16, ""},
+		{"-3.4e38", bf16, "element 0: -3.4e38 is out of the range of BF16"},
+		{"1e309", fp64, "element 0: 1e309 is out of the range of FP64"},
+		{"256", uint8s, "element 0: 256 is out of the range of UINT8"},
+		{"1.5", int64s, "element 0: got 1.5, want a whole number (INT64)"},
+		{"1", bools, "element 0: got 1, want true or false (BOOL)"},
+		{"1", strs, "element 0: got 1, want a string (BYTES)"},
+		{`"` + long + `"`, fp32, `element 0: got the string "` + long[:39] + "…, want a number (FP32)"},
+		{"\x00\xff", fp32, "element 0: got \ufffd\ufffd, want a number (FP32)"},
+	}
+	for _, tt := range tests {
+		got := ""
+		if _, err := parseTensor(json.RawMessage(tt.in), tt.kind); err != nil {
+			got = err.Error()
+		}
+		if got != tt.want {
+			t.Errorf("%s as %s: got %q, want %q", tt.in, tt.kind, got, tt.want)
+		}
+	}
+}
+
+func TestNumpysDefaults(t *testing.T) {
+	got, err := tensor{fp64, []int64{3}, []float64{math.Inf(-1), 3e38, 1e-300}}.as(fp32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, tensor{fp32, []int64{3}, []float32{float32(math.Inf(-1)), 3e38, 0}}, got)
+	_, err = tensor{int64s, []int64{2}, []int64{1, 1 << 40}}.as(int32s)
+	if want := "element 1: 1099511627776 is out of the range of INT32"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 

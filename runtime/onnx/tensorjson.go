@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // maxRank is the most dimensions that a tensor may have.
@@ -24,7 +25,7 @@ func parseTensor(data json.RawMessage, k kind) (tensor, error) {
 	}
 	var o struct {
 		Data     json.RawMessage `json:"data"`
-		Shape    []int64         `json:"shape"`
+		Shape    sizes           `json:"shape"`
 		Datatype string          `json:"datatype"`
 	}
 	if err := strict(data, &o); err != nil {
@@ -48,8 +49,34 @@ func parseTensor(data json.RawMessage, k kind) (tensor, error) {
 	return t, nil
 }
 
+// sizes are whole numbers, however they are written: some languages write 3 as 3.0.
+type sizes []int64
+
+// UnmarshalJSON reads a list of numbers.
+func (s *sizes) UnmarshalJSON(data []byte) error {
+	var list []json.RawMessage
+	if json.Unmarshal(data, &list) != nil {
+		return fmt.Errorf("shape: got %s, want a list of whole numbers", excerpt(string(data)))
+	}
+	*s = nil
+	if list != nil {
+		*s = make(sizes, len(list))
+	}
+	for i, text := range list {
+		v, err := strconv.ParseInt(string(text), 10, 64)
+		if err != nil {
+			f, err := strconv.ParseFloat(string(text), 64)
+			if v = int64(f); err != nil || f != math.Trunc(f) || math.Abs(f) >= 1<<53 {
+				return fmt.Errorf("shape: got %s, want whole numbers", excerpt(string(text)))
+			}
+		}
+		(*s)[i] = v
+	}
+	return nil
+}
+
 func parseNested(data []byte, k kind) (tensor, error) {
-	n := nested{rest: string(data)}
+	n := nested{rest: string(data), kind: k}
 	var err error
 	t := tensor{kind: k}
 	switch k {
@@ -58,15 +85,9 @@ func parseNested(data []byte, k kind) (tensor, error) {
 	case fp64:
 		t.data, err = collect(&n, func(s string) (float64, error) { return strconv.ParseFloat(s, 64) })
 	case fp16:
-		t.data, err = collect(&n, func(s string) (uint16, error) {
-			v, err := strconv.ParseFloat(s, 32)
-			return floatToHalf(float32(v)), err
-		})
+		t.data, err = collect(&n, func(s string) (uint16, error) { return rounded(s, floatToHalf, 0x7c00) })
 	case bf16:
-		t.data, err = collect(&n, func(s string) (uint16, error) {
-			v, err := strconv.ParseFloat(s, 32)
-			return floatToBrain(float32(v)), err
-		})
+		t.data, err = collect(&n, func(s string) (uint16, error) { return rounded(s, floatToBrain, 0x7f80) })
 	case uint8s:
 		t.data, err = collect(&n, unsigned[uint8](8))
 	case uint16s:
@@ -103,6 +124,16 @@ func unsigned[T uint8 | uint16 | uint32 | uint64](bits int) func(string) (T, err
 	return func(s string) (T, error) { v, err := strconv.ParseUint(s, 10, bits); return T(v), err }
 }
 
+// rounded parses a number of 16 bits, of which inf are those of infinity.
+func rounded(s string, round func(float32) uint16, inf uint16) (uint16, error) {
+	v, err := strconv.ParseFloat(s, 32)
+	bits := round(float32(v))
+	if err == nil && bits&0x7fff == inf {
+		err = strconv.ErrRange
+	}
+	return bits, err
+}
+
 func boolean(s string) (bool, error) {
 	if s != "true" && s != "false" {
 		return false, strconv.ErrSyntax
@@ -118,6 +149,7 @@ func quoted(s string) (v string, err error) {
 // nested walks a JSON value of lists of lists. The value need not be valid JSON
 // otherwise; whatever is wrong is found.
 type nested struct {
+	kind  kind
 	rest  string
 	shape []int64
 	deep  bool // the depth of the elements is known
@@ -131,7 +163,7 @@ func collect[T any](n *nested, parse func(string) (T, error)) ([]T, error) {
 	err := n.walk(0, func(token string) error {
 		v, err := parse(token)
 		if err != nil {
-			return fmt.Errorf("element %d: %.40q is not a %T in range", len(out), token, v)
+			return n.wrong(len(out), token, err)
 		}
 		out = append(out, v)
 		return nil
@@ -144,6 +176,48 @@ func collect[T any](n *nested, parse func(string) (T, error)) ([]T, error) {
 		n.shape = []int64{}
 	}
 	return out, err
+}
+
+// wrong says what is wrong with element i. A string is shown as it is sent, and not
+// quoted again: JSON, in which people read this, quotes it once more.
+func (n *nested) wrong(i int, token string, err error) error {
+	if errors.Is(err, strconv.ErrRange) {
+		return outOfRange(i, excerpt(token), n.kind)
+	}
+	want := "a whole number"
+	switch n.kind {
+	case fp32, fp64, fp16, bf16:
+		want = "a number"
+	case bools:
+		want = "true or false"
+	case strs:
+		want = "a string"
+	default:
+	}
+	switch {
+	case token == "":
+		token = "nothing"
+	case token[0] == '"':
+		token = "the string " + excerpt(token)
+	default:
+		token = excerpt(token)
+	}
+	return fmt.Errorf("element %d: got %s, want %s (%s)", i, token, want, n.kind)
+}
+
+// excerpt returns the beginning of a text, without what cannot be printed.
+func excerpt(s string) string {
+	const most = 40
+	printable := func(r rune) rune {
+		if !strconv.IsPrint(r) {
+			return utf8.RuneError
+		}
+		return r
+	}
+	if len(s) <= most {
+		return strings.Map(printable, s)
+	}
+	return strings.Map(printable, strings.ToValidUTF8(s[:most], "")) + "…"
 }
 
 // space skips white space and returns what comes behind it.
