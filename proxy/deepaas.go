@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -63,7 +64,7 @@ func (s *Server) modelsPage(ctx context.Context, r *request) response {
 
 // modelPage answers GET /v2/models/{model}/.
 func (s *Server) modelPage(ctx context.Context, r *request) response {
-	m, err := s.cfg.Catalog.Model(ctx, r.model)
+	m, err := s.model(ctx, r.model)
 	if err != nil {
 		return s.refuse(ctx, r, err)
 	}
@@ -74,7 +75,7 @@ func (s *Server) modelPage(ctx context.Context, r *request) response {
 func (s *Server) refuse(ctx context.Context, r *request, err error) response {
 	e := asError(err, r.id)
 	if e.Code == actions.Internal {
-		s.log.ErrorContext(ctx, "request", "path", r.path, "request_id", r.id, "error", err.Error())
+		s.log.ErrorContext(ctx, "request", "path", short(r.path), "request_id", r.id, "error", err.Error())
 	}
 	return failure(e)
 }
@@ -234,7 +235,7 @@ func checkTexts(texts map[string][]string) error {
 	for name, values := range texts {
 		for _, text := range values {
 			if !utf8.ValidString(text) || !utf8.ValidString(name) {
-				name = strings.ToValidUTF8(name, "?")
+				name = strings.ToValidUTF8(short(name), "?")
 				return &actions.Error{
 					Code: actions.Invalid, Msg: name + " is not UTF-8",
 					Fields: map[string][]string{name: {"is not UTF-8"}},
@@ -245,6 +246,8 @@ func checkTexts(texts map[string][]string) error {
 	return nil
 }
 
+const mediaTypes = "send " + jsonType + ", multipart/form-data or application/x-www-form-urlencoded"
+
 // parseBody reads the arguments that are in the body.
 func parseBody(r *request) (v actions.Values, bad *jsonError, err error) {
 	if len(r.body) == 0 {
@@ -253,15 +256,15 @@ func parseBody(r *request) (v actions.Values, bad *jsonError, err error) {
 	mediaType, params := r.contentType, map[string]string(nil)
 	if mediaType != "" && mediaType != jsonType {
 		if mediaType, params, err = mime.ParseMediaType(r.contentType); err != nil {
-			return v, nil, actions.Errorf(actions.Invalid, "Content-Type: %w", err)
+			return v, nil, actions.Errorf(actions.Invalid, "Content-Type %q is not a media type; %s", short(r.contentType), mediaTypes)
 		}
 	}
 	switch {
 	case mediaType == "multipart/form-data":
 		v, err = parseMultipart(r.body, params["boundary"])
-	case mediaType == "application/x-www-form-urlencoded":
+	case mediaType == "application/x-www-form-urlencoded" && !looksLikeJSON(r.body):
 		v.Text, err = parseQuery(string(r.body))
-	case mediaType == "", mediaType == jsonType, strings.HasSuffix(mediaType, "+json"):
+	case mediaType == "", mediaType == jsonType, mediaType == "application/x-www-form-urlencoded", strings.HasSuffix(mediaType, "+json"):
 		v.JSON = make(map[string]json.RawMessage, 8)
 		bad = scanObject(r.body, func(s *scanner, key []byte) bool {
 			raw, ok := s.raw()
@@ -270,9 +273,15 @@ func parseBody(r *request) (v actions.Values, bad *jsonError, err error) {
 		})
 	default:
 		err = actions.Errorf(actions.Invalid,
-			"Content-Type %s is not read; send multipart/form-data, application/x-www-form-urlencoded or %s", mediaType, jsonType)
+			"Content-Type %s is not read; %s", short(mediaType), mediaTypes)
 	}
 	return v, bad, err
+}
+
+// looksLikeJSON says whether a body that is called a form is a JSON object, as curl -d
+// sends it. No form is one: its first name would begin with a brace.
+func looksLikeJSON(body []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) && json.Valid(body)
 }
 
 // parseQuery reads the encoding of query strings and of simple forms.

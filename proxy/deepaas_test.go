@@ -55,6 +55,8 @@ func TestDeepaasPages(t *testing.T) {
 	wantResponse(t, get(t, s, "/v2/models/other/"), 500, `{"error":"the answer is not valid JSON"…`)
 }
 
+const formType = "application/x-www-form-urlencoded"
+
 func TestRedirects(t *testing.T) {
 	s, _ := newServer(t, Config{})
 	for path, want := range map[string]string{
@@ -63,12 +65,29 @@ func TestRedirects(t *testing.T) {
 		"/v2/models/a\r\nX: y": "/v2/models/a%0D%0AX:%20y/",
 	} {
 		for _, query := range []string{"", "n=1&text=a%20b"} {
-			got := s.handle(t.Context(), &request{method: http.MethodPost, path: path, query: query})
+			method := http.MethodGet
+			if strings.HasSuffix(path, "predict") || strings.HasSuffix(path, "train") {
+				method = http.MethodPost
+			}
+			got := s.handle(t.Context(), &request{method: method, path: path, query: query})
 			if query != "" {
 				want += "?" + query
 			}
 			if got.status != 308 || got.location != want {
 				t.Errorf("%s: got %d %q, want 308 %q", path, got.status, got.location, want)
+			}
+		}
+	}
+}
+
+// A method that the route with the slash does not take is refused, not sent there.
+func TestRedirectMethods(t *testing.T) {
+	s, _ := newServer(t, Config{})
+	for path, allow := range map[string]string{"/v2": "GET, HEAD", "/v2/models/echo": "GET, HEAD", "/v2/models/echo/predict": "POST"} {
+		for _, method := range []string{"DELETE", "PUT", "PATCH"} {
+			got := s.handle(t.Context(), &request{method: method, path: path})
+			if got.status != 405 || got.allow != allow {
+				t.Errorf("%s %s: got %d, Allow %q, want 405, %q", method, path, got.status, got.allow, allow)
 			}
 		}
 	}
@@ -121,7 +140,9 @@ func TestPredict(t *testing.T) {
 		{"argument accept wins", "accept=application/json", jsonType, "image/png", `{}`, 200, ok(`{}`)},
 		{"argument accept in JSON", "", jsonType, "", `{"accept":"image/png"}`, 406, `{"error":"echo answers…`},
 		{"accept is no type", "accept=json", jsonType, "", `{}`, 422, `{"accept":["is not a media type: \"json\""]}` + "\n"},
-		{"unknown argument", "nn=1", "", "", ``, 422, `{"nn":["is unknown: the model takes text, n, numbers, object, image; did you mean \"n\"?"]}` + "\n"},
+		{"JSON called a form", "", formType, "", ` {"text":"a=b&c","n":1}`, 200, ok(`{"text":"a=b&c","n":1}`)},
+		{"form that begins with a brace", "", formType, "", `{n=1`, 422, `{"{n":["is unknown…`},
+		{"unknown argument", "txt=1", "", "", ``, 422, `{"txt":["is unknown: the model takes text, n, numbers, object, image; did you mean \"text\"?"]}` + "\n"},
 		{"wrong type", "n=a", "", "", ``, 422, `{"n":["must be an integer, not \"a\""]}` + "\n"},
 		{"bad base64", "", jsonType, "", `{"image":"%"}`, 422, `{"image":["is not base64…`},
 		{"not UTF-8 in a query", "text=%ff", "", "", ``, 422, `{"text":["is not UTF-8"]}` + "\n"},
@@ -134,7 +155,7 @@ func TestPredict(t *testing.T) {
 		{"bad query", "text=%zz", "", "", ``, 400, `{"error":"the arguments are not URL-encoded: invalid URL escape \"%zz\"","code":"invalid"}` + "\n"},
 		{"many arguments", strings.Repeat("a=1&", 1000), "", "", ``, 400, `{"error":"there are more than 1000 arguments","code":"invalid"}` + "\n"},
 		{"another type", "", "image/png", "", `x`, 400, `{"error":"Content-Type image/png is not read; send…`},
-		{"no type at all", "", ";;", "", `x`, 400, `{"error":"Content-Type: mime: no media type","code":"invalid"}` + "\n"},
+		{"no type at all", "", ";;", "", `x`, 400, `{"error":"Content-Type \";;\" is not a media type; send application/json, multipart/form-data or application/x-www-form-urlencoded","code":"invalid"}` + "\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

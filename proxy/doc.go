@@ -10,8 +10,10 @@
 // Config, DEEPFN_MODEL of env, or that of code, which is {"model": "name"}, plain or as
 // base64 with binary. The entry point main chooses the verb: predict (also "" and
 // "main"), train or metadata. A body that is not JSON is 400, a second /init 403 and so
-// is one without code when nothing else names a model, everything else that keeps the
-// model from being ready 502. A failed /init may be tried again.
+// is one without code when nothing else names a model. Everything else that keeps the
+// model from being ready is 502, except for a body over the limit, 413, too many large
+// bodies at once, 429, a shutdown, 503, and a panic, 500. A failed /init may be tried
+// again.
 //
 // POST /run takes {"value": {arguments}, "activation_id", "deadline", …}. It answers 200
 // also to errors, as {"error": "message"}, because any other status costs the container
@@ -34,7 +36,8 @@
 //
 // POST /v2/models/{model}/predict/ takes the arguments from the query string, then a form
 // (multipart/form-data or application/x-www-form-urlencoded), then a JSON object: for
-// each argument the first that has it. JSON is answered as {"status":"OK",
+// each argument the first that has it. A body that is a JSON object is read as one also
+// when it is called a form, as curl -d does. JSON is answered as {"status":"OK",
 // "predictions": answer}, everything else as it is. The wanted media type comes from an
 // argument accept or from the header Accept. Errors are {"error": message, "code":
 // code}; wrong arguments are 422 with {"argument": ["message"]}.
@@ -57,4 +60,10 @@
 //
 // A body over Config.MaxBody is refused without being kept: it is read up to a bound and
 // thrown away, so that a client which writes everything before it reads gets its answer.
+// All bodies in progress together are bounded by Config.MaxBodies; one for which there is
+// no memory is refused as busy. Each 32 KiB of a body have 30 s to arrive, all of it 5
+// minutes. A message repeats at most 200 bytes of what a caller sent.
+//
+// The streams of the activations' logs hold up no answer for more than a second: what
+// they do not take is written later, and deepfn_activation_log_failures_total counts it.
 package proxy

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"time"
+	"unicode/utf8"
 
 	"github.com/deepfn/deepfn/actions"
 )
@@ -24,7 +25,7 @@ func failure(e *actions.Error) response {
 	status := deepaasStatus(e)
 	var resp response
 	if status == http.StatusUnprocessableEntity {
-		resp = jsonResponse(status, e.Fields)
+		resp = jsonResponse(status, shortNames(e.Fields))
 	} else {
 		resp = jsonResponse(status, errorBody{Error: message(e), Code: e.Code})
 	}
@@ -132,6 +133,36 @@ func message(e *actions.Error) string {
 		return string(e.Code)
 	}
 	return e.Msg
+}
+
+// maxShown is how many bytes of what a caller sent are in one message or log line.
+const maxShown = 200
+
+// short cuts what a caller sent for a message.
+func short(s string) string {
+	if len(s) <= maxShown {
+		return s
+	}
+	const more = "…"
+	end := maxShown - len(more)
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + more
+}
+
+// shortNames cuts the names of arguments, which may be the caller's.
+func shortNames(fields map[string][]string) map[string][]string {
+	for name := range fields {
+		if len(name) > maxShown {
+			kept := make(map[string][]string, len(fields))
+			for name, texts := range fields {
+				kept[short(name)] = append(kept[short(name)], texts...)
+			}
+			return kept
+		}
+	}
+	return fields
 }
 
 // jsonResponse answers with a document and a newline.

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -54,7 +56,7 @@ func (s *Server) init(ctx context.Context, r *request) response {
 		if e.Code == actions.Canceled {
 			status = http.StatusServiceUnavailable
 		}
-		s.log.WarnContext(ctx, "init refused", "model", a.model, "request_id", r.id, "error", err.Error())
+		s.log.WarnContext(ctx, "init refused", "model", short(a.model), "request_id", r.id, "error", err.Error())
 		if len(e.Logs) > 0 {
 			s.activations.end(parseDeadline(json.RawMessage(in.env["__OW_DEADLINE"])), e.Logs)
 		}
@@ -69,7 +71,7 @@ func (s *Server) init(ctx context.Context, r *request) response {
 
 // prepare makes the model of an action ready for the first /run.
 func (s *Server) prepare(ctx context.Context, started time.Time, in initValue, a action) error {
-	if _, err := s.cfg.Catalog.Model(ctx, a.model); err != nil {
+	if _, err := s.model(ctx, a.model); err != nil {
 		return err
 	}
 	if s.cfg.Warm == nil {
@@ -80,7 +82,21 @@ func (s *Server) prepare(ctx context.Context, started time.Time, in initValue, a
 		ctx, cancel = s.withDeadline(ctx, started, deadline)
 		defer cancel()
 	}
-	return s.cfg.Warm(ctx, a.model)
+	err := ctx.Err()
+	if err == nil {
+		err = s.cfg.Warm(ctx, a.model)
+	}
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	late := &actions.Error{
+		Code: actions.Deadline, Err: err,
+		Msg: fmt.Sprintf("the model %s was not ready before the deadline of /init", a.model),
+	}
+	if e, ok := errors.AsType[*actions.Error](err); ok {
+		late.Logs = e.Logs
+	}
+	return late
 }
 
 // choose says which action an /init asks for, or with which status it is refused.
@@ -127,7 +143,7 @@ func entryPoint(main string) (actions.Verb, error) {
 		return actions.Metadata, nil
 	}
 	return "", actions.Errorf(actions.Invalid,
-		"Cannot start action: there is no entry point %q; main is predict, train or metadata", main)
+		"Cannot start action: there is no entry point %q; main is predict, train or metadata", short(main))
 }
 
 // parseCode reads {"model": "name"}.

@@ -180,11 +180,21 @@ func TestInitDeadline(t *testing.T) {
 		}})
 		start := time.Now()
 		body := fmt.Sprintf(`{"value":{"env":{"__OW_DEADLINE":"%d"}}}`, start.Add(time.Minute).UnixMilli())
-		wantResponse(t, post(t, s, "/init", body), 502, `{"error":"the model did not answer before the deadline"}`+"\n")
+		wantResponse(t, post(t, s, "/init", body), 502, `{"error":"the model echo was not ready before the deadline of /init"}`+"\n")
 		if got, want := time.Since(start), time.Minute-100*time.Millisecond; got != want {
 			t.Errorf("got the answer after %v, want %v", got, want)
 		}
 	})
+}
+
+// A deadline that has passed is one clear sentence, and starts nothing.
+func TestInitDeadlinePast(t *testing.T) {
+	s, _ := newServer(t, Config{Model: "echo", Warm: func(context.Context, string) error {
+		t.Error("the model was started")
+		return nil
+	}})
+	body := fmt.Sprintf(`{"value":{"env":{"__OW_DEADLINE":"%d"}}}`, time.Now().Add(-time.Minute).UnixMilli())
+	wantResponse(t, post(t, s, "/init", body), 502, `{"error":"the model echo was not ready before the deadline of /init"}`+"\n")
 }
 
 func TestParseEnv(t *testing.T) {

@@ -28,9 +28,17 @@ type call struct {
 
 // lookUp finds the model of a call.
 func (s *Server) lookUp(ctx context.Context, c *call) (actions.Model, error) {
-	m, err := s.cfg.Catalog.Model(ctx, c.request.Model)
+	m, err := s.model(ctx, c.request.Model)
 	c.known = err == nil
 	return m, err
+}
+
+// model finds a model. No model's name is as long as maxShown.
+func (s *Server) model(ctx context.Context, name string) (actions.Model, error) {
+	if len(name) > maxShown {
+		return actions.Model{}, actions.Errorf(actions.NotFound, "there is no model %q", short(name))
+	}
+	return s.cfg.Catalog.Model(ctx, name)
 }
 
 // invoke binds the values of a call to the model's arguments, runs it, and checks that
@@ -100,7 +108,7 @@ func (s *Server) observe(ctx context.Context, c *call, err error) *actions.Error
 	}
 	attrs := make([]slog.Attr, 0, 8)
 	attrs = append(attrs,
-		slog.String("model", c.request.Model), slog.String("verb", string(c.request.Verb)),
+		slog.String("model", short(c.request.Model)), slog.String("verb", string(c.request.Verb)),
 		slog.String("protocol", c.protocol), slog.String("request_id", c.requestID),
 		slog.String("code", code), slog.Float64("seconds", total.Seconds()))
 	if c.request.ID != c.requestID {

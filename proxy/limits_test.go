@@ -137,7 +137,7 @@ func TestMalformed(t *testing.T) {
 			_, _ = io.WriteString(c, tt.sent)
 			_ = c.(*net.TCPConn).CloseWrite()
 			resp, body := read(t, bufio.NewReader(c), "POST")
-			if resp.StatusCode != tt.status || !strings.HasPrefix(body, `{"error":"`) || !resp.Close {
+			if resp.StatusCode != tt.status || !strings.HasPrefix(body, `{"error":"`) || strings.Contains(body, "buffer size") || !resp.Close {
 				t.Errorf("got %s %s, close %v, want %d", resp.Status, body, resp.Close, tt.status)
 			}
 		})
@@ -146,6 +146,13 @@ func TestMalformed(t *testing.T) {
 		t.Error("the refused requests are not counted")
 	}
 	wantSentinels(t, r.streams, 0)
+}
+
+func TestExpect(t *testing.T) {
+	r := start(t, Config{Model: "echo"})
+	if resp, body := r.do(t, "POST", "/run", "", "Expect: foo"); resp.StatusCode != 417 || !resp.Close || !strings.Contains(body, "Expect: foo") {
+		t.Errorf("got %s %s", resp.Status, body)
+	}
 }
 
 func TestMalformedTimeout(t *testing.T) {

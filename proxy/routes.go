@@ -49,6 +49,17 @@ type route struct {
 	anySize bool
 }
 
+// handler returns what answers a method, nil when nothing does.
+func (rt *route) handler(method string) handler {
+	switch method {
+	case http.MethodGet, http.MethodHead:
+		return rt.get
+	case http.MethodPost:
+		return rt.post
+	}
+	return nil
+}
+
 // routes is the table of all routes, the most used first.
 func (s *Server) routes() []route {
 	return []route{
@@ -71,7 +82,7 @@ func (s *Server) handle(ctx context.Context, r *request) (resp response) {
 	defer func() {
 		if v := recover(); v != nil {
 			s.metrics.panics.Inc()
-			s.log.ErrorContext(ctx, "handler panicked", "path", r.path, "request_id", r.id,
+			s.log.ErrorContext(ctx, "handler panicked", "path", short(r.path), "request_id", r.id,
 				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 			resp = failure(internalError(r.id))
 			r.body = nil // who panicked may have left somebody who reads it
@@ -81,12 +92,7 @@ func (s *Server) handle(ctx context.Context, r *request) (resp response) {
 	if !ok {
 		return s.unknown(r)
 	}
-	h := rt.post
-	if r.method == http.MethodGet || r.method == http.MethodHead {
-		h = rt.get
-	} else if r.method != http.MethodPost {
-		h = nil
-	}
+	h := rt.handler(r.method)
 	switch {
 	case h == nil:
 		return methodNotAllowed(rt, r)
@@ -131,13 +137,16 @@ func matchPath(pattern, path string) (model string, ok bool) {
 func (s *Server) unknown(r *request) response {
 	slashed := *r
 	slashed.path += "/"
-	if _, ok := s.match(&slashed); ok {
+	if rt, ok := s.match(&slashed); ok {
+		if rt.handler(r.method) == nil {
+			return methodNotAllowed(rt, r)
+		}
 		location := (&url.URL{Path: slashed.path, RawQuery: r.query}).String()
 		resp := jsonResponse(http.StatusPermanentRedirect, map[string]string{"location": location})
 		resp.location = location
 		return resp
 	}
-	return failure(actions.Errorf(actions.NotFound, "there is nothing at %s", r.path))
+	return failure(actions.Errorf(actions.NotFound, "there is nothing at %s", short(r.path)))
 }
 
 // methodNotAllowed answers a method that a route does not know.
@@ -150,7 +159,7 @@ func methodNotAllowed(rt *route, r *request) response {
 		allow = append(allow, http.MethodPost)
 	}
 	resp := jsonResponse(http.StatusMethodNotAllowed, errorBody{
-		Error: fmt.Sprintf("%s does not take %s", r.path, r.method), Code: actions.Unsupported,
+		Error: fmt.Sprintf("%s does not take %s", short(r.path), short(r.method)), Code: actions.Unsupported,
 	})
 	resp.allow = strings.Join(allow, ", ")
 	return resp

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -156,6 +157,13 @@ func (s *Server) serve(ctx context.Context, fc *fasthttp.RequestCtx) {
 	defer func() { s.bodies.give(taken) }()
 	defer s.survive(ctx, fc)
 	r := s.request(fc)
+	if expect := fc.Request.Header.Peek("Expect"); len(expect) > 0 && !strings.EqualFold(string(expect), "100-continue") {
+		s.send(fc, r.id, jsonResponse(http.StatusExpectationFailed, errorBody{
+			Error: fmt.Sprintf("the server does not know Expect: %s", short(string(expect))), Code: actions.Unsupported,
+		}))
+		fc.SetConnectionClose()
+		return
+	}
 	buf := s.buffer()
 	body, err := s.readBody(fc, *buf, &taken)
 	if refused, ok := errors.AsType[*actions.Error](err); ok {
@@ -181,7 +189,7 @@ func (s *Server) survive(ctx context.Context, fc *fasthttp.RequestCtx) {
 	}
 	id := s.newID()
 	s.metrics.panics.Inc()
-	s.log.ErrorContext(ctx, "request panicked", "path", string(fc.Path()), "request_id", id,
+	s.log.ErrorContext(ctx, "request panicked", "path", short(string(fc.Path())), "request_id", id,
 		"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 	fc.Response.Reset()
 	s.send(fc, id, failure(internalError(id)))
@@ -291,7 +299,8 @@ func (s *Server) send(fc *fasthttp.RequestCtx, id string, resp response) {
 
 // malformed answers a request that could not be read, and closes the connection.
 func (s *Server) malformed(fc *fasthttp.RequestCtx, err error) {
-	status, text := http.StatusBadRequest, "the HTTP request could not be read: "+err.Error()
+	reason, _, _ := strings.Cut(err.Error(), ": buffer size=") // the HTTP library's own affair
+	status, text := http.StatusBadRequest, "the HTTP request could not be read: "+short(reason)
 	if nerr, ok := errors.AsType[net.Error](err); ok && nerr.Timeout() {
 		status, text = http.StatusRequestTimeout, "the request did not arrive in time"
 	} else if _, ok := errors.AsType[*fasthttp.ErrSmallBuffer](err); ok {
