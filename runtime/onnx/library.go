@@ -45,10 +45,16 @@ func LibraryVersion(path string) (string, error) {
 			version = s
 		}
 	}
+	return version, recent(path, version)
+}
+
+// recent says what to do about a version that is too old.
+func recent(path, version string) error {
+	major, minor := minVersion()
 	if version != "" && older(version, major, minor) {
-		return version, fmt.Errorf("libonnxruntime at %s is version %s; version %d.%d or later is needed", path, version, major, minor)
+		return fmt.Errorf("libonnxruntime at %s is version %s; version %d.%d or later is needed; leave --onnxruntime out and the right one is fetched", path, version, major, minor)
 	}
-	return version, nil
+	return nil
 }
 
 func older(version string, major, minor int) bool {

@@ -89,7 +89,7 @@ func (p *Program) start(ctx context.Context, c Setup) (Info, error) {
 	}
 	threads := max(c.Threads, 1)
 	p.session, err = openSession(sessionConfig{
-		path: path, inputs: m.inputs, outputs: outputs, threads: threads, device: c.Device,
+		path: path, inputs: m.inputs, outputs: outputs, threads: threads, device: c.Device, accelerate: appendCUDA,
 		cache: newCache(c.CacheDir, c.SHA256[spec.Model], version, fmt.Sprint(providerCPU, threads)),
 	})
 	if err != nil {

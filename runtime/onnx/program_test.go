@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -222,34 +221,6 @@ func TestPicturesThatAreRefused(t *testing.T) {
 	got := predict[struct{ Text string }](t, p, imageRequest(encode(t, image.NewGray(image.Rect(0, 0, 1, 1)))))
 	if got.Text != "" {
 		t.Errorf("got %q for one pixel, want no text", got.Text)
-	}
-}
-
-func TestContext(t *testing.T) {
-	p, _ := start(t, setup(t, shipped(t, "ocr-line"), nil))
-	wide := imageRequest(encode(t, image.NewGray(image.Rect(0, 0, 4000, 48))))
-	began := time.Now()
-	if _, err := p.Call(t.Context(), wide); err != nil {
-		t.Fatal(err)
-	}
-	whole := time.Since(began)
-
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := p.Call(ctx, wide); actions.CodeOf(err) != actions.Canceled {
-		t.Errorf("got %v for an ended context, want canceled", err)
-	}
-	ctx, cancel = context.WithTimeout(t.Context(), whole/10)
-	defer cancel()
-	began = time.Now()
-	if _, err := p.Call(ctx, wide); actions.CodeOf(err) != actions.Deadline {
-		t.Errorf("got %v, want deadline", err)
-	}
-	if took := time.Since(began); took > whole {
-		t.Errorf("got the error after %v, want it before the %v that the inference takes", took, whole)
-	}
-	if _, err := p.Call(t.Context(), wide); err != nil {
-		t.Errorf("got %v after a request that was stopped", err)
 	}
 }
 

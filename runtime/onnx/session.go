@@ -34,6 +34,8 @@ type sessionConfig struct {
 	threads int
 	device  string
 	cache   cache
+	// accelerate gives a session to the GPU; appendCUDA does.
+	accelerate func(*ort.SessionOptions) error
 }
 
 // openSession loads the model for the device. With auto it tries a GPU first.
@@ -103,7 +105,7 @@ func (s *session) open(c sessionConfig, path, provider string, l level, save str
 		err = o.SetOptimizedModelFilePath(save)
 	}
 	if err == nil && provider == providerCUDA {
-		err = appendCUDA(o)
+		err = c.accelerate(o)
 	}
 	if err != nil {
 		return err

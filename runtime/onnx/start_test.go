@@ -3,12 +3,15 @@ package onnx
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	ort "github.com/yalue/onnxruntime_go"
 
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/runtime/onnx/onnxtest"
@@ -101,18 +104,69 @@ func TestStartFindsMisfits(t *testing.T) {
 	}
 }
 
-func TestCUDAWithoutDevice(t *testing.T) {
-	if _, err := os.Stat("/dev/nvidiactl"); err == nil {
-		return // there is a device
+// TestDevice opens sessions on machines with a GPU and without.
+func TestDevice(t *testing.T) {
+	c := tiny(t, addition(), "")
+	if _, err := openLibrary(c.Library); err != nil {
+		t.Fatal(err)
 	}
+	g := addition()
+	none := func(*ort.SessionOptions) error { return errors.New("no device") }
+	one := func(*ort.SessionOptions) error { return nil }
+	tests := []struct {
+		device     string
+		accelerate func(*ort.SessionOptions) error
+		want       string // the provider, or the error
+	}{
+		{"", one, providerCUDA},
+		{"auto", one, providerCUDA},
+		{"cuda", one, providerCUDA},
+		{"cpu", one, providerCPU},
+		{"", none, providerCPU},
+		{"auto", none, providerCPU},
+		{"cuda", none, "the device is cuda, but the model cannot be loaded there: no device"},
+		{"cpu", none, providerCPU},
+	}
+	for _, tt := range tests {
+		m := model{inputs: []port{{name: g.Inputs[0].Name}, {name: g.Inputs[1].Name}}, outputs: []port{{name: g.Outputs[0].Name}}}
+		s, err := openSession(sessionConfig{
+			path: c.Files["model"], inputs: m.inputs, outputs: m.outputs, threads: 1,
+			device: tt.device, accelerate: tt.accelerate,
+		})
+		got := fmt.Sprint(err)
+		if err == nil {
+			got = s.provider
+			s.close()
+		}
+		if got != tt.want {
+			t.Errorf("device %q: got %s, want %s", tt.device, got, tt.want)
+		}
+	}
+}
+
+// TestDeviceOfThisMachine asks the library itself, which may have a GPU or not: cuda
+// fails where auto takes the CPU, and nowhere else.
+func TestDeviceOfThisMachine(t *testing.T) {
 	c := tiny(t, addition(), "")
 	c.Device = "auto"
-	if _, info := start(t, c); info.Provider != "CPUExecutionProvider" {
-		t.Errorf("got %s, want the CPU without a GPU", info.Provider)
-	}
+	_, auto := start(t, c)
 	c.Device = "cuda"
-	if _, _, err := tryStart(t, c); err == nil || !strings.Contains(err.Error(), "the device is cuda, but the model cannot be loaded there: ") {
-		t.Errorf("got %v, want an error that says that there is no GPU", err)
+	p, cuda, err := tryStart(t, c)
+	if err == nil {
+		t.Cleanup(p.Close)
+	}
+	const refused = "the device is cuda, but the model cannot be loaded there: "
+	switch auto.Provider {
+	case providerCPU:
+		if err == nil || !strings.Contains(err.Error(), refused) {
+			t.Errorf("got %v, want an error that says that there is no GPU", err)
+		}
+	case providerCUDA:
+		if err != nil || cuda.Provider != providerCUDA {
+			t.Errorf("got %+v and %v, want the GPU", cuda, err)
+		}
+	default:
+		t.Errorf("got %s", auto.Provider)
 	}
 }
 
@@ -132,6 +186,10 @@ func TestLibraryVersion(t *testing.T) {
 	}
 	if v, err := LibraryVersion(onnxtest.Library(t)); err != nil || older(v, 1, 24) || v == "" {
 		t.Errorf("got %q and %v, want 1.24 or later", v, err)
+	}
+	want := "libonnxruntime at /lib/x.so is version 1.23.9; version 1.24 or later is needed; leave --onnxruntime out and the right one is fetched"
+	if err := recent("/lib/x.so", "1.23.9"); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 	for v, want := range map[string]bool{"1.23.9": true, "0.99": true, "1.24.0": false, "1.100.1": false, "2.0.0": false, "odd": false} {
 		if got := older(v, 1, 24); got != want {

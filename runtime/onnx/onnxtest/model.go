@@ -26,10 +26,22 @@ type Node struct {
 	Op              string
 	Inputs, Outputs []string
 	Attributes      map[string]int64
+	// Body is what a Loop repeats.
+	Body *Graph
 }
 
 // Bytes returns the ONNX file.
 func (g Graph) Bytes() []byte {
+	b := numberField(nil, 1, 8) // the version of the format
+	b = bytesField(b, 7, g.graph())
+	b = bytesField(b, 8, numberField(nil, 2, 17)) // the version of the operators
+	for key, value := range g.Metadata {
+		b = bytesField(b, 14, stringField(stringField(nil, 1, key), 2, value))
+	}
+	return b
+}
+
+func (g Graph) graph() []byte {
 	var graph []byte
 	for _, n := range g.Nodes {
 		graph = bytesField(graph, 1, n.bytes())
@@ -41,13 +53,7 @@ func (g Graph) Bytes() []byte {
 	for _, v := range g.Outputs {
 		graph = bytesField(graph, 12, v.bytes())
 	}
-	b := numberField(nil, 1, 8) // the version of the format
-	b = bytesField(b, 7, graph)
-	b = bytesField(b, 8, numberField(nil, 2, 17)) // the version of the operators
-	for key, value := range g.Metadata {
-		b = bytesField(b, 14, stringField(stringField(nil, 1, key), 2, value))
-	}
-	return b
+	return graph
 }
 
 func (n Node) bytes() []byte {
@@ -62,6 +68,10 @@ func (n Node) bytes() []byte {
 	for name, v := range n.Attributes {
 		a := numberField(stringField(nil, 1, name), 3, uint64(v))
 		b = bytesField(b, 5, numberField(a, 20, 2)) // 2 is an integer
+	}
+	if n.Body != nil {
+		a := bytesField(stringField(nil, 1, "body"), 6, n.Body.graph())
+		b = bytesField(b, 5, numberField(a, 20, 5)) // 5 is a graph
 	}
 	return b
 }

@@ -5,41 +5,19 @@ import (
 	"encoding/json"
 	"image"
 	"image/png"
-	"os"
 	"path/filepath"
 	"testing"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/catalog"
 	"github.com/deepfn/deepfn/runtime/onnx/onnxtest"
 )
 
 // shipped reads one of the actions of the repository.
 func shipped(tb testing.TB, name string) actions.Model {
 	tb.Helper()
-	data, err := os.ReadFile("../../actions/" + name + "/action.yaml")
+	m, err := catalog.New(catalog.Config{Shipped: actions.Shipped()}).Model(tb.Context(), name)
 	if err != nil {
-		tb.Fatal(err)
-	}
-	return parseAction(tb, string(data))
-}
-
-// parseAction reads an action as the catalog does.
-func parseAction(tb testing.TB, text string) actions.Model {
-	tb.Helper()
-	var doc map[string]any
-	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
-		tb.Fatal(err)
-	}
-	doc["spec"] = doc["onnx"]
-	delete(doc, "onnx")
-	data, err := json.Marshal(doc)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	var m actions.Model
-	if err := strict(data, &m); err != nil {
 		tb.Fatal(err)
 	}
 	return m
