@@ -7,6 +7,8 @@ MODELS    := ocr-line text-angle ./examples/own-model
 LISTEN    ?= 127.0.0.1:8080
 FUZZTIME  ?= 20s
 BENCHTIME ?= 1s
+BENCH     ?= .
+PACKAGES  ?= ./...
 SOURCES   := go.mod go.sum $(shell find actions cmd proxy runtime -type f -not -name '*_test.go' -not -path '*/testdata/*')
 LINT      := go tool -modfile=.ci/tools.mod golangci-lint
 TESTENV    = DEEPFN_TEST_ONNXRUNTIME="$$(readlink -f .cache/models/libonnxruntime.so*)" DEEPFN_TEST_MODELS="$(CURDIR)/.cache/models"
@@ -38,8 +40,8 @@ fuzz: .cache/fetched ## each fuzz target for FUZZTIME
 		done; \
 	done
 
-bench: .cache/fetched ## every benchmark
-	$(TESTENV) go test -run '^$$' -bench . -benchtime $(BENCHTIME) -benchmem ./...
+bench: .cache/fetched ## every benchmark, or BENCH=pattern in PACKAGES
+	$(TESTENV) go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem $(PACKAGES)
 
 image: ## the container image deepfn:latest
 	docker build -t deepfn .
