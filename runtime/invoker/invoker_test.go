@@ -3,7 +3,6 @@ package invoker
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -14,130 +13,6 @@ import (
 
 	"github.com/deepfn/deepfn/actions"
 )
-
-// A fleet is a fake runtime and catalog whose instances obey knobs.
-type fleet struct {
-	mu        sync.Mutex // guards everything below
-	started   []*fake
-	startErrs []error // the next starts fail with these; nil starts well
-	startTime time.Duration
-}
-
-func (f *fleet) Model(_ context.Context, name string) (actions.Model, error) {
-	if name == "unknown" {
-		return actions.Model{}, actions.Errorf(actions.NotFound, "there is no model %q", name)
-	}
-	return actions.Model{Name: strings.TrimPrefix(name, "./")}, nil
-}
-
-func (f *fleet) start(ctx context.Context, m actions.Model) (Instance, error) {
-	select {
-	case <-time.After(f.startTime):
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.startErrs) > 0 {
-		err := f.startErrs[0]
-		f.startErrs = f.startErrs[1:]
-		if err != nil {
-			return nil, err
-		}
-	}
-	inst := &fake{number: len(f.started), done: make(chan struct{}), settled: make(chan struct{}, 1)}
-	f.started = append(f.started, inst)
-	return inst, nil
-}
-
-// A fake instance answers {"instance": number} after as long as the arguments ask.
-type fake struct {
-	number  int
-	done    chan struct{}
-	once    sync.Once
-	settled chan struct{}
-	calls   sync.Mutex // held during a call: two at once are a fault of the pool
-}
-
-func (f *fake) Call(ctx context.Context, req actions.Request) (actions.Response, error) {
-	if !f.calls.TryLock() {
-		panic("two calls on one instance at once")
-	}
-	var args struct {
-		Sleep time.Duration
-		Die   bool
-		Fail  bool
-	}
-	if err := json.Unmarshal(req.Args, &args); err != nil && req.Args != nil {
-		panic(err)
-	}
-	if args.Die {
-		f.kill()
-		f.calls.Unlock()
-		return actions.Response{}, actions.Errorf(actions.Unavailable, "the worker died")
-	}
-	timer := time.NewTimer(args.Sleep)
-	select {
-	case <-timer.C:
-	case <-f.done:
-		f.calls.Unlock()
-		return actions.Response{}, actions.Errorf(actions.Unavailable, "the worker died")
-	case <-ctx.Done():
-		go func() { // the late answer
-			<-timer.C
-			f.calls.Unlock()
-			f.settled <- struct{}{}
-		}()
-		return actions.Response{}, actions.Errorf(actions.Deadline, "late: %w", ctx.Err())
-	}
-	f.calls.Unlock()
-	if args.Fail {
-		return actions.Response{}, actions.Errorf(actions.Failed, "the model failed")
-	}
-	return actions.Response{Data: fmt.Appendf(nil, `{"instance":%d,"id":%q}`, f.number, req.ID)}, nil
-}
-
-func (f *fake) Settle() error {
-	select {
-	case <-f.settled:
-		return nil
-	case <-f.done:
-		return errors.New("died")
-	}
-}
-
-func (f *fake) kill()                 { f.once.Do(func() { close(f.done) }) }
-func (f *fake) Info() json.RawMessage { return fmt.Appendf(nil, `{"number":%d}`, f.number) }
-func (f *fake) Done() <-chan struct{} { return f.done }
-func (f *fake) Err() error            { return errors.New("signal: killed") }
-func (f *fake) Close() error          { f.kill(); return nil }
-
-func newFleet(cfg Config) (*Invoker, *fleet) {
-	f := &fleet{startTime: 100 * time.Millisecond}
-	cfg.Catalog, cfg.Start = f, f.start
-	return New(cfg), f
-}
-
-func invoke(t *testing.T, v *Invoker, args string) (actions.Response, error) {
-	t.Helper()
-	return v.Invoke(t.Context(), actions.Request{Model: "m", Args: json.RawMessage(args)})
-}
-
-func mustInvoke(t *testing.T, v *Invoker, args string) actions.Response {
-	t.Helper()
-	resp, err := invoke(t, v, args)
-	if err != nil {
-		t.Fatalf("Invoke(%s): %v", args, err)
-	}
-	return resp
-}
-
-func closeNow(t *testing.T, v *Invoker) {
-	t.Helper()
-	if err := v.Close(t.Context()); err != nil {
-		t.Errorf("Close: %v", err)
-	}
-}
 
 func TestColdThenWarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
