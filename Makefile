@@ -1,7 +1,7 @@
 # What there is to do here. `make run` and `make test` set up all that is missing.
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: build run test race lint fuzz bench image clean help
+.PHONY: build run test race lint fuzz bench image ready clean help
 
 MODELS    := ocr-line text-angle ./examples/own-model
 LISTEN    ?= 127.0.0.1:8080
@@ -11,7 +11,11 @@ BENCH     ?= .
 PACKAGES  ?= ./...
 SOURCES   := go.mod go.sum $(shell find actions cmd proxy runtime -type f -not -name '*_test.go' -not -path '*/testdata/*')
 LINT      := go tool -modfile=.ci/tools.mod golangci-lint
-TESTENV    = DEEPFN_TEST_ONNXRUNTIME="$$(readlink -f .cache/models/libonnxruntime.so*)" DEEPFN_TEST_MODELS="$(CURDIR)/.cache/models"
+LAUNCHER  := runtime/worker/launcher
+STACKS    := deepaas current
+TESTENV    = DEEPFN_TEST_PYTHON_DEEPAAS="$(CURDIR)/.cache/stack-deepaas/bin/python" \
+	DEEPFN_TEST_PYTHON_CURRENT="$(CURDIR)/.cache/stack-current/bin/python" \
+	DEEPFN_TEST_PYTHON_TOOLS="$(CURDIR)/.venv/bin/python" DEEPFN_TEST_ONNXRUNTIME="$$(readlink -f .cache/models/libonnxruntime.so*)" DEEPFN_TEST_MODELS="$(CURDIR)/.cache/models"
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t12
@@ -21,18 +25,21 @@ build: .cache/fetched ## bin/deepfn, with what the shipped models need
 run: build ## serve ocr-line and make one real prediction
 	@exec bin/deepfn serve ocr-line --listen $(LISTEN) --log-level warn --try image=@examples/ocr-line/line.png
 
-test: .cache/fetched ## every test
+test: ready ## every test
+	@for stack in $(STACKS); do echo "pytest with the stack $$stack"; \
+		(cd $(LAUNCHER) && $(CURDIR)/.cache/stack-$$stack/bin/python -m pytest) || exit 1; done
 	$(TESTENV) go test -timeout 14m ./...
 
-race: .cache/fetched ## every test under the race detector
+race: ready ## every test under the race detector
 	$(TESTENV) go test -race -timeout 30m ./...
 
-lint: .venv/ready ## golangci-lint, ruff
+lint: .venv/ready ## golangci-lint, ruff, mypy
 	$(LINT) run ./...
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	cd $(LAUNCHER) && $(CURDIR)/.venv/bin/mypy
 
-fuzz: .cache/fetched ## each fuzz target for FUZZTIME
+fuzz: ready ## each fuzz target for FUZZTIME
 	@set -e; for pkg in $$(go list ./...); do \
 		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 			echo "$$pkg $$target"; \
@@ -40,7 +47,7 @@ fuzz: .cache/fetched ## each fuzz target for FUZZTIME
 		done; \
 	done
 
-bench: .cache/fetched ## every benchmark, or BENCH=pattern in PACKAGES
+bench: ready ## every benchmark, or BENCH=pattern in PACKAGES
 	$(TESTENV) go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem $(PACKAGES)
 
 image: ## the container image deepfn:latest
@@ -59,6 +66,14 @@ bin/deepfn: $(SOURCES)
 	@bin/deepfn models fetch $(MODELS) --log-level info > .cache/files
 	@rm -f .cache/models/*
 	@awk -F'\t' '{print $$NF}' .cache/files | xargs -d '\n' ln -sf -t .cache/models
+	@touch $@
+
+ready: .cache/fetched .venv/ready $(STACKS:%=.cache/stack-%/ready) # what the tests need
+
+# Interpreters with what modules bring: the launcher runs in each of them.
+.cache/stack-%/ready: .ci/stack-%.txt
+	python3 -m venv .cache/stack-$*
+	.cache/stack-$*/bin/pip install --quiet --requirement $<
 	@touch $@
 
 .venv/ready: .ci/requirements.txt

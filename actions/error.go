@@ -44,6 +44,9 @@ type Error struct {
 	Msg string
 	// Fields name what is wrong with each argument, for Invalid. May be nil.
 	Fields map[string][]string
+	// Status is the HTTP status that the model itself asked for, 400 to 599; 0 when it
+	// asked for none and the protocol decides by Code.
+	Status int
 	// RetryAfter is when to try again, for Busy and Unavailable. Zero means unknown.
 	RetryAfter time.Duration
 	// Logs are the lines that the model printed before the error. May be nil.

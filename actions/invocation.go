@@ -13,6 +13,9 @@ const (
 	Predict  Verb = "predict"
 	Train    Verb = "train"
 	Metadata Verb = "metadata"
+	// ParseTrain parses the arguments of a train, which does not run, and answers them as
+	// they would be shown in its status.
+	ParseTrain Verb = "parse-train"
 )
 
 // A Request is one invocation of a model. Its bytes belong to the caller again when
@@ -25,14 +28,41 @@ type Request struct {
 	// ID is the caller's id of the invocation (OpenWhisk's activation id, a request
 	// id), for logs. It may be empty.
 	ID string
-	// Args are the arguments that are not files, one JSON object. Nil means {}.
+	// Args are the arguments that are not files, one JSON value: an object, or what the
+	// caller sent to a model that parses its own arguments. Nil means {}.
 	Args json.RawMessage
+	// Texts are arguments that are text and where they were found, for models that
+	// parse their own arguments. A name may occur more than once.
+	Texts []Text
 	// Files are the arguments that are bytes, by argument name. A name may occur more
 	// than once.
 	Files []File
 	// Accept is the media type that the caller wants, in the syntax of HTTP's Accept
 	// header. Empty means the model's first choice.
 	Accept string
+}
+
+// An Origin is the part of a request in which a Text was found.
+type Origin uint8
+
+// The origins of a Text.
+const (
+	// FromQuery is the query string of the URL.
+	FromQuery Origin = 1
+	// FromForm is a form in the body.
+	FromForm Origin = 2
+	// FromHeader is a header of the request.
+	FromHeader Origin = 3
+	// FromContext is the platform: what OpenWhisk says of an activation beside its
+	// arguments, by the name that its documentation gives the variable, "__OW_API_KEY".
+	FromContext Origin = 4
+)
+
+// A Text is an argument that is text.
+type Text struct {
+	Origin Origin
+	Name   string
+	Value  string
 }
 
 // A File is an argument or an answer that is bytes.
@@ -52,6 +82,9 @@ type Response struct {
 	// Filename is a name for Data when it is a file; may be empty.
 	Filename string
 	Data     []byte
+	// Whole says that Data is a whole document, which the DEEPaaS API does not put into
+	// an envelope: the module has a schema for its answers.
+	Whole bool
 	// Logs are the lines that the model printed while it worked on the request.
 	Logs []LogLine
 	// Timing says where the time went.

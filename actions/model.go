@@ -21,7 +21,7 @@ type Model struct {
 	// Keywords are for search.
 	Keywords []string `json:"keywords,omitempty"`
 
-	// Runtime says which child program loads the model: "onnx".
+	// Runtime says which child program loads the model: ONNX, Python, Executable or HTTP.
 	Runtime string `json:"runtime"`
 	// Arguments are what predict takes, in the order of the documentation.
 	Arguments []Argument `json:"arguments"`
@@ -30,10 +30,31 @@ type Model struct {
 	// Spec is the section of the action that belongs to its Runtime (for "onnx": how
 	// bytes become tensors and tensors become an answer). Only that runtime reads it.
 	Spec json.RawMessage `json:"spec,omitempty"`
+	// Env are variables of the environment of the model's program, as an /init gave
+	// them. They hide those of the server.
+	Env map[string]string `json:"-"`
 	// Dir is the absolute path of the action's folder; empty for an action that is
 	// built into the program.
 	Dir string `json:"-"`
 }
+
+// The runtimes of a Model.
+const (
+	// ONNX is the program's own engine for .onnx files.
+	ONNX = "onnx"
+	// Python is the launcher: DEEPaaS modules and plain functions in an interpreter of
+	// their own.
+	Python = "python"
+	// Executable is any program that speaks OpenWhisk's ActionLoop protocol.
+	Executable = "executable"
+	// HTTP is a program that serves the DEEPaaS V2 API by itself.
+	HTTP = "http"
+)
+
+// ParsesArguments says that the model's own program parses the arguments of a request:
+// they go to it as the caller gave them, and what they are stands in a Description
+// instead of Arguments.
+func (m Model) ParsesArguments() bool { return m.Runtime != ONNX }
 
 // A ModelFile names bytes that a model needs and where they come from: Path alone
 // (a file in the action's folder), Path in Package, or URL.

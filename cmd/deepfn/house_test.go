@@ -38,7 +38,12 @@ func mayImport() map[string][]string {
 		"runtime/onnx/picture":      {},
 		"runtime/onnx/onnxtest":     {},
 		"runtime/worker":            {},
+		"runtime/worker/launcher":   {"runtime/worker"},
 		"runtime/worker/workertest": {"runtime/worker"},
+		"runtime/actionloop":        {"runtime/worker"},
+		"runtime/bridge":            {"runtime/worker"},
+		"runtime/jobs":              {},
+		"actions/environment":       {},
 	}
 }
 
@@ -49,6 +54,8 @@ func testsMayImport() map[string][]string {
 		"runtime/onnx":         {"actions/catalog", "runtime/onnx/onnxtest"},
 		"runtime/onnx/picture": {"runtime/onnx/onnxtest"},
 		"runtime/worker":       {"runtime/worker/workertest"},
+		"runtime/actionloop":   {"runtime/worker"},
+		"runtime/bridge":       {"runtime/worker"},
 	}
 }
 
@@ -62,7 +69,7 @@ func homes() map[string][]string {
 		"github.com/yalue/onnxruntime_go":     {"runtime/onnx"},
 		"go.yaml.in/yaml/v3":                  {"actions/catalog"},
 		"golang.org/x/image":                  {"runtime/onnx/picture", "runtime/onnx/onnxtest"},
-		"golang.org/x/sys":                    {"runtime/worker", "runtime/worker/workertest", "runtime/onnx", "proxy", "cmd/deepfn"},
+		"golang.org/x/sys":                    {"runtime/worker", "runtime/worker/workertest", "runtime/worker/launcher", "runtime/onnx", "runtime/actionloop", "runtime/bridge", "runtime/jobs", "actions/environment", "proxy", "cmd/deepfn"},
 	}
 }
 

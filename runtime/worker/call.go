@@ -252,6 +252,7 @@ func (w *Worker) read(f *frame) (actions.Response, *actions.Error) {
 	}
 	return actions.Response{
 		ContentType: p.contentType,
+		Whole:       p.kind == kindWhole,
 		Filename:    p.filename,
 		Data:        append([]byte(nil), p.data...),
 	}, nil

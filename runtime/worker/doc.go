@@ -81,21 +81,28 @@
 //	 0  4   length of the name
 //	 4  4   length of the media type
 //	 8  4   length of the filename
-//	12  4   0
+//	12  4   kind
 //	16  8   length of the data
 //
 // The three strings follow without space between them, each of at most 64 KiB. The data
 // begin at the next multiple of 64, so that arrays can be used where they lie.
 //
 // A request begins with four lengths of 4 bytes, and the strings model, verb
-// ("predict", "train", "metadata"), id and accept that have them. Its parts follow: the
-// first are the arguments, one JSON object or nothing; each of the others is a file.
-// A response is one part without a name. An error is one part of at most 1 MiB, a JSON
+// ("predict", "train", "metadata", "parse-train"), id and accept that have them. Its parts follow: the
+// first are the arguments, one JSON value or nothing; each of the others is by its kind
+//
+//	0  a file
+//	1  a text from the query string, 2 from a form, 3 from a header
+//	4  a text of the platform, by the name of a variable ("__OW_API_KEY")
+//
+// with the bytes of a text as data. A response is one part without a name, of kind 1 when
+// it is a whole document, which no protocol puts into an envelope, else 0. An error is one part of at most 1 MiB, a JSON
 // object
 //
-//	{"code": "invalid", "msg": "…", "fields": {"name": ["…"]}, "retry_after_ms": 0}
+//	{"code": "invalid", "msg": "…", "fields": {"name": ["…"]}, "status": 0, "retry_after_ms": 0}
 //
-// with the codes of package actions; only code and msg are required, and an unknown code
+// with the codes of package actions and, as status, the HTTP status that the model itself
+// asked for, 400 to 599; only code and msg are required, and an unknown code
 // means "failed". A response that is longer than limit is the error "too_large".
 //
 // # Cancel

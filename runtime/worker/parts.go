@@ -24,7 +24,20 @@ const (
 // payload still.
 type part struct {
 	name, contentType, filename string
+	kind                        uint32
 	data                        []byte
+}
+
+// kindWhole marks the response that is a whole document. The kinds of a request's parts
+// are 0 for arguments and files, else the Origin of a text.
+const kindWhole = 1
+
+// wholeKind returns the kind of a response's part.
+func wholeKind(whole bool) uint32 {
+	if whole {
+		return kindWhole
+	}
+	return 0
 }
 
 func align(n, to int) int { return (n + to - 1) &^ (to - 1) }
@@ -42,7 +55,7 @@ func (p *part) put(b []byte, n int) int {
 	le.PutUint32(b[n:], uint32(len(p.name)))
 	le.PutUint32(b[n+4:], uint32(len(p.contentType)))
 	le.PutUint32(b[n+8:], uint32(len(p.filename)))
-	le.PutUint32(b[n+12:], 0)
+	le.PutUint32(b[n+12:], p.kind)
 	le.PutUint64(b[n+16:], uint64(len(p.data)))
 	n += partSize
 	n += copy(b[n:], p.name)
@@ -107,7 +120,10 @@ func putRequest(b []byte, req *actions.Request) (length, count int, err error) {
 	var few [4]part // enough for most requests, on the stack
 	parts := append(few[:0], part{contentType: jsonType, data: req.Args})
 	for _, f := range req.Files {
-		parts = append(parts, part{f.Name, f.ContentType, f.Filename, f.Data})
+		parts = append(parts, part{f.Name, f.ContentType, f.Filename, 0, f.Data})
+	}
+	for _, t := range req.Texts {
+		parts = append(parts, part{name: t.Name, kind: uint32(t.Origin), data: []byte(t.Value)})
 	}
 	end, err := putParts(b, n, "the request", parts)
 	if err != nil {
@@ -142,7 +158,8 @@ func parsePart(b []byte, n int) (p part, end int, err error) {
 		return part{}, 0, fmt.Errorf("a part of %d bytes of data in a payload of %d", size, len(b))
 	}
 	end = n + int(size)
-	return part{strs[0], strs[1], strs[2], b[n:end:end]}, end, nil
+	kind := binary.LittleEndian.Uint32(h[12:])
+	return part{strs[0], strs[1], strs[2], kind, b[n:end:end]}, end, nil
 }
 
 // parseString reads the string of size bytes at n.
@@ -189,9 +206,16 @@ func parseRequest(b []byte, count uint32) (actions.Request, error) {
 		if p, n, err = parsePart(b, n); err != nil {
 			return actions.Request{}, err
 		}
-		req.Files = append(req.Files, actions.File{
-			Name: p.name, Filename: p.filename, ContentType: p.contentType, Data: p.data,
-		})
+		switch {
+		case p.kind == 0:
+			req.Files = append(req.Files, actions.File{
+				Name: p.name, Filename: p.filename, ContentType: p.contentType, Data: p.data,
+			})
+		case p.kind <= uint32(actions.FromContext):
+			req.Texts = append(req.Texts, actions.Text{Origin: actions.Origin(p.kind), Name: p.name, Value: string(p.data)})
+		default:
+			return actions.Request{}, fmt.Errorf("a part of kind %d", p.kind)
+		}
 	}
 	return req, nil
 }
@@ -210,12 +234,13 @@ type failure struct {
 	Code         actions.Code        `json:"code"`
 	Msg          string              `json:"msg"`
 	Fields       map[string][]string `json:"fields,omitempty"`
+	Status       int                 `json:"status,omitempty"`
 	RetryAfterMS int64               `json:"retry_after_ms,omitempty"`
 }
 
 // putFailure writes the payload of an error. What is too long for it is left out.
 func putFailure(b []byte, e *actions.Error) (int, error) {
-	f := failure{e.Code, e.Error(), e.Fields, e.RetryAfter.Milliseconds()}
+	f := failure{e.Code, e.Error(), e.Fields, e.Status, e.RetryAfter.Milliseconds()}
 	data, err := json.Marshal(f)
 	if err != nil || len(data) > maxFailure || len(data) > len(b)-2*dataAlign {
 		msg := f.Msg[:min(len(f.Msg), maxString/8)]
@@ -242,7 +267,10 @@ func parseFailure(b []byte, count uint32) (*actions.Error, error) {
 		return nil, fmt.Errorf("an error that cannot be read: %w", err)
 	}
 	retry := time.Duration(min(max(f.RetryAfterMS, 0), int64(time.Hour/time.Millisecond))) * time.Millisecond
-	return &actions.Error{Code: knownCode(f.Code), Msg: f.Msg, Fields: f.Fields, RetryAfter: retry}, nil
+	if f.Status < 400 || f.Status > 599 {
+		f.Status = 0
+	}
+	return &actions.Error{Code: knownCode(f.Code), Msg: f.Msg, Fields: f.Fields, Status: f.Status, RetryAfter: retry}, nil
 }
 
 // knownCode returns c, or Failed for a code that no protocol would know.

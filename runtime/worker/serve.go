@@ -297,7 +297,7 @@ func (c *child) call(ctx context.Context, f *frame, req actions.Request) error {
 		answer.typ, answer.parts = frameResult, 1
 		var n int
 		n, err = putParts(b[:c.mem.limit], 0, "the response",
-			[]part{{contentType: resp.ContentType, filename: resp.Filename, data: resp.Data}})
+			[]part{{contentType: resp.ContentType, filename: resp.Filename, kind: wholeKind(resp.Whole), data: resp.Data}})
 		answer.length = uint64(n)
 	}
 	c.leave(f) // before the answer, which allows the parent to use the lane again

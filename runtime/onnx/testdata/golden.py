@@ -23,10 +23,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 HERE = pathlib.Path(__file__).parent
 # Found without an import, which would want OpenCV.
-MODELS = (
-    pathlib.Path(importlib.util.find_spec("rapidocr_onnxruntime").origin).parent
-    / "models"
-)
+MODELS = pathlib.Path(importlib.util.find_spec("rapidocr_onnxruntime").origin).parent / "models"
 
 
 def scene(width, height, seed=7):
@@ -62,9 +59,7 @@ def exif(orientation):
 
 def upright(path):
     # Through an array, so that nothing but the pixels is kept.
-    return Image.fromarray(
-        np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
-    )
+    return Image.fromarray(np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB")))
 
 
 def sixteen(width, height):
@@ -87,10 +82,7 @@ def png16(path, samples):
     with open(path, "wb") as f:
         f.write(b"\x89PNG\r\n\x1a\n")
         f.writelines(
-            struct.pack(">I", len(body))
-            + kind
-            + body
-            + struct.pack(">I", zlib.crc32(kind + body))
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
             for kind, body in chunks
         )
 
@@ -118,9 +110,7 @@ def decode():
         ("tif", {}),
     ):
         for orientation in range(1, 9) if ext == "png" else (6,):
-            rgb.save(
-                out / f"turned-{orientation}.{ext}", exif=exif(orientation), **more
-            )
+            rgb.save(out / f"turned-{orientation}.{ext}", exif=exif(orientation), **more)
 
     for name, subsampling in (("444", 0), ("422", 1), ("420", 2)):
         for width, height in ((61, 47), (64, 48), (3, 5)):
@@ -147,9 +137,7 @@ def decode():
         duration=100,
         quality=80,
     )
-    frames[0].save(
-        out / "animated.png", save_all=True, append_images=frames[1:], duration=100
-    )
+    frames[0].save(out / "animated.png", save_all=True, append_images=frames[1:], duration=100)
 
     for name in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"):
         rgb.save(out / f"{name}.tif", compression=None if name == "raw" else name)
@@ -172,9 +160,7 @@ def decode():
         )
     color = np.stack([gray, gray[::-1], gray[:, ::-1]], axis=2)
     png16(out / "rgb16.png", color)
-    Image.fromarray((color >> 8).astype(np.uint8)).save(
-        out / "rgb16.png.png", optimize=True
-    )
+    Image.fromarray((color >> 8).astype(np.uint8)).save(out / "rgb16.png.png", optimize=True)
 
     for name, picture in (
         ("line", text("Serverless models stay warm 2026")),
@@ -216,9 +202,7 @@ def resize():
             ImageOps.fit(rgb, (width, height), how).save(
                 out / f"fill-{name}-{width}x{height}.png", optimize=True
             )
-        rgb.convert("L").resize((33, 19), how).save(
-            out / f"gray-{name}-33x19.png", optimize=True
-        )
+        rgb.convert("L").resize((33, 19), how).save(out / f"gray-{name}-33x19.png", optimize=True)
 
 
 def softmax(x):
@@ -229,11 +213,7 @@ def softmax(x):
 def ctc(probabilities, characters):
     """Greedy: the best class of each step, without repeats and blanks (class 0)."""
     best = probabilities.argmax(axis=1)
-    kept = [
-        i
-        for i in range(len(best))
-        if best[i] != 0 and (i == 0 or best[i] != best[i - 1])
-    ]
+    kept = [i for i in range(len(best)) if best[i] != 0 and (i == 0 or best[i] != best[i - 1])]
     score = float(np.mean([probabilities[i, best[i]] for i in kept])) if kept else 0.0
     return "".join(characters[best[i] - 1] for i in kept).strip(" "), score
 
@@ -245,9 +225,9 @@ def steps():
     order = np.argsort(-scores, kind="stable")
     characters = ["a", "b", "é", "字", " "]
     # Runs of a class, so that repeats and blanks both occur.
-    line = softmax(
-        np.repeat(rng.normal(0, 3, (14, len(characters) + 1)), 2, axis=0)
-    ).astype(np.float32)
+    line = softmax(np.repeat(rng.normal(0, 3, (14, len(characters) + 1)), 2, axis=0)).astype(
+        np.float32
+    )
     said, score = ctc(line, characters)
     (HERE / "steps.json").write_text(
         json.dumps(
@@ -295,9 +275,9 @@ def line_tensor(path, min_width, max_width=None):
     width = int(np.ceil(48 * rgb.width / rgb.height))
     if max_width:
         width = min(width, max_width)
-    samples = np.asarray(rgb.resize((width, 48), Image.Resampling.BILINEAR))[
-        :, :, ::-1
-    ].astype(np.float64)
+    samples = np.asarray(rgb.resize((width, 48), Image.Resampling.BILINEAR))[:, :, ::-1].astype(
+        np.float64
+    )
     samples = ((samples / 255 - 0.5) / 0.5).astype(np.float32)
     tensor = np.zeros((1, 3, 48, max(width, min_width)), np.float32)
     tensor[0, :, :, :width] = samples.transpose(2, 0, 1)
@@ -307,9 +287,7 @@ def line_tensor(path, min_width, max_width=None):
 def models():
     rec = ort.InferenceSession(MODELS / "ch_PP-OCRv4_rec_infer.onnx")
     cls = ort.InferenceSession(MODELS / "ch_ppocr_mobile_v2.0_cls_infer.onnx")
-    characters = rec.get_modelmeta().custom_metadata_map["character"].splitlines() + [
-        " "
-    ]
+    characters = [*rec.get_modelmeta().custom_metadata_map["character"].splitlines(), " "]
     answers = {}
     for name in ("line.png", "turned.png"):
         tensor = line_tensor(HERE / "decode" / name, 320)
@@ -325,9 +303,7 @@ def models():
             "angle_sum": float(angle_tensor.astype(np.float64).sum()),
             "angle": [float(v) for v in angle],
         }
-    (HERE / "models.json").write_text(
-        json.dumps(answers, indent=1, ensure_ascii=False) + "\n"
-    )
+    (HERE / "models.json").write_text(json.dumps(answers, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
