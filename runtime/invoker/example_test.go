@@ -16,6 +16,7 @@ type echo struct{ done chan struct{} }
 func (e *echo) Call(_ context.Context, req actions.Request) (actions.Response, error) {
 	return actions.Response{ContentType: "application/json", Data: req.Args}, nil
 }
+func (e *echo) Concurrency() int      { return 1 }
 func (e *echo) Settle() error         { return nil }
 func (e *echo) Info() json.RawMessage { return nil }
 func (e *echo) Done() <-chan struct{} { return e.done }

@@ -19,6 +19,7 @@ type fleet struct {
 	started   []*fake
 	startErrs []error // the next starts fail with these; nil starts well
 	startTime time.Duration
+	room      int // calls that an instance takes at a time; 0 means 1
 }
 
 func (f *fleet) Model(_ context.Context, name string) (actions.Model, error) {
@@ -43,7 +44,8 @@ func (f *fleet) start(ctx context.Context, m actions.Model) (Instance, error) {
 			return nil, err
 		}
 	}
-	inst := &fake{number: len(f.started), done: make(chan struct{}), settled: make(chan struct{}, 1)}
+	room := max(f.room, 1)
+	inst := &fake{number: len(f.started), done: make(chan struct{}), settled: make(chan struct{}, room), calls: make(chan struct{}, room)}
 	f.started = append(f.started, inst)
 	return inst, nil
 }
@@ -54,12 +56,14 @@ type fake struct {
 	done    chan struct{}
 	once    sync.Once
 	settled chan struct{}
-	calls   sync.Mutex // held during a call: two at once are a fault of the pool
+	calls   chan struct{} // holds a token for each call: one too many is a fault of the pool
 }
 
 func (f *fake) Call(ctx context.Context, req actions.Request) (actions.Response, error) {
-	if !f.calls.TryLock() {
-		panic("two calls on one instance at once")
+	select {
+	case f.calls <- struct{}{}:
+	default:
+		panic("more calls on one instance than it takes")
 	}
 	var args struct {
 		Sleep time.Duration
@@ -71,29 +75,31 @@ func (f *fake) Call(ctx context.Context, req actions.Request) (actions.Response,
 	}
 	if args.Die {
 		f.kill()
-		f.calls.Unlock()
+		<-f.calls
 		return actions.Response{}, actions.Errorf(actions.Unavailable, "the worker died")
 	}
 	timer := time.NewTimer(args.Sleep)
 	select {
 	case <-timer.C:
 	case <-f.done:
-		f.calls.Unlock()
+		<-f.calls
 		return actions.Response{}, actions.Errorf(actions.Unavailable, "the worker died")
 	case <-ctx.Done():
 		go func() { // the late answer
 			<-timer.C
-			f.calls.Unlock()
+			<-f.calls
 			f.settled <- struct{}{}
 		}()
 		return actions.Response{}, actions.Errorf(actions.Deadline, "late: %w", ctx.Err())
 	}
-	f.calls.Unlock()
+	<-f.calls
 	if args.Fail {
 		return actions.Response{}, actions.Errorf(actions.Failed, "the model failed")
 	}
 	return actions.Response{Data: fmt.Appendf(nil, `{"instance":%d,"id":%q}`, f.number, req.ID)}, nil
 }
+
+func (f *fake) Concurrency() int { return cap(f.calls) }
 
 func (f *fake) Settle() error {
 	select {

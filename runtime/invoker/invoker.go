@@ -20,14 +20,15 @@ type Catalog interface {
 	Model(ctx context.Context, name string) (actions.Model, error)
 }
 
-// An Instance is a loaded model that answers one request at a time; *worker.Worker is
-// one.
+// An Instance is a loaded model; *worker.Worker is one.
 type Instance interface {
 	// Call answers one request. When ctx ends first it returns Deadline or Canceled,
-	// and the instance is not to be called again before Settle has returned nil.
+	// and this call counts as one in progress until Settle has returned nil.
 	Call(ctx context.Context, req actions.Request) (actions.Response, error)
-	// Settle waits until no call is in progress. An error means that the instance
-	// has died.
+	// Concurrency is how many calls it takes at a time, mostly 1.
+	Concurrency() int
+	// Settle waits until no call goes on whose caller has left. An error means that the
+	// instance has died.
 	Settle() error
 	// Info is what the runtime reported of the loaded model, a JSON object.
 	Info() json.RawMessage

@@ -23,10 +23,11 @@ type pool struct {
 	wg sync.WaitGroup
 
 	mu       sync.Mutex // guards everything below
-	idle     []*slot    // newest last
+	free     []*slot    // alive, with room for a call; the last one used comes last
 	waiters  []*waiter  // oldest first
 	slots    map[*slot]struct{}
 	starting int
+	capacity int // calls that an instance takes at a time, as the last one said
 	minimum  int // instances to keep, set by warm
 	closed   bool
 	info     json.RawMessage
@@ -48,10 +49,11 @@ type slot struct {
 	since     time.Time // when it was ready
 	fresh     bool      // has not been given to a request
 	answered  bool      // has answered a request
-	busy      bool
-	settling  bool // busy with a call whose caller has left
+	capacity  int       // calls that it takes at a time
+	calls     int       // calls in progress, at most capacity
+	settling  int       // those of them whose callers have left
 	draining  bool
-	idleSince time.Time
+	idleSince time.Time // when calls was 0 last
 }
 
 // A waiter is a request in the queue. ready has room for the one grant, so that the
@@ -69,7 +71,7 @@ type grant struct {
 func newPool(cfg Config, m actions.Model) *pool {
 	ctx, stop := context.WithCancel(context.Background())
 	return &pool{
-		cfg: cfg, model: m, slots: map[*slot]struct{}{}, stop: stop,
+		cfg: cfg, model: m, slots: map[*slot]struct{}{}, stop: stop, capacity: 1,
 		life: func() (context.Context, context.CancelFunc) { return context.WithTimeout(ctx, cfg.StartTimeout) },
 	}
 }
@@ -91,7 +93,7 @@ func (p *pool) invoke(ctx context.Context, req actions.Request) (actions.Respons
 }
 
 // acquire takes an instance for one request, or only to see that there is one (warming):
-// the newest idle one, else the next that becomes free. The caller gives it back with
+// the last one used that has room, else the next that has. The caller gives it back with
 // release or putLocked.
 func (p *pool) acquire(ctx context.Context, warming bool) (*slot, actions.Timing, error) {
 	var timing actions.Timing
@@ -177,17 +179,20 @@ func (p *pool) wait(ctx context.Context, w *waiter) grant {
 	return grant{err: contextError(ctx.Err(), p.model.Name)}
 }
 
-// popLocked takes the newest idle instance that is alive, or returns nil.
+// popLocked takes a call of the instance that was used last and has room, or returns nil.
 func (p *pool) popLocked() *slot {
-	for len(p.idle) > 0 {
-		s := p.idle[len(p.idle)-1]
-		p.idle = p.idle[:len(p.idle)-1]
+	for len(p.free) > 0 {
+		s := p.free[len(p.free)-1]
 		select {
 		case <-s.inst.Done(): // died unnoticed; its watch removes it
+			p.free = p.free[:len(p.free)-1]
+			continue
 		default:
-			s.busy = true
-			return s
 		}
+		if s.calls++; s.calls == s.capacity {
+			p.free = p.free[:len(p.free)-1]
+		}
+		return s
 	}
 	return nil
 }
@@ -198,7 +203,7 @@ func (p *pool) release(s *slot, err error) {
 	if code == actions.Deadline || code == actions.Canceled {
 		// The caller has left and the instance may still be at it.
 		p.mu.Lock()
-		s.settling = true
+		s.settling++
 		p.mu.Unlock()
 		p.wg.Go(func() { p.settle(s) })
 		return
@@ -219,31 +224,37 @@ func (p *pool) settle(s *slot) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.settling = false
+	s.settling--
 	p.putLocked(s)
 }
 
-// putLocked hands a free instance to the first waiter, or makes it idle.
+// putLocked hands a call of an instance that has ended to the first waiter, or gives the
+// instance room for another.
 func (p *pool) putLocked(s *slot) {
-	s.busy = false
 	select {
 	case <-s.inst.Done():
+		s.calls--
 		return // its watch removes it
 	default:
 	}
-	switch {
-	case p.closed || s.draining:
-		p.endLocked(s)
-	case len(p.waiters) > 0:
+	if len(p.waiters) > 0 && !p.closed && !s.draining {
 		w := p.waiters[0]
 		p.waiters = slices.Delete(p.waiters, 0, 1)
-		s.busy = true
 		w.ready <- grant{slot: s}
-	default:
-		s.idleSince = time.Now()
-		p.idle = append(p.idle, s)
-		p.scheduleExpiryLocked()
+		return
 	}
+	s.calls--
+	switch {
+	case p.closed || s.draining:
+		if s.calls == 0 {
+			p.endLocked(s)
+		}
+		return
+	case s.calls == 0:
+		s.idleSince = time.Now()
+	}
+	p.free = append(slices.DeleteFunc(p.free, func(other *slot) bool { return other == s }), s)
+	p.scheduleExpiryLocked()
 }
 
 // endLocked ends an instance, once. Its watch removes it from the pool.

@@ -62,7 +62,8 @@ func (p *pool) ready() error {
 // now or when the delay after a failure is over.
 func (p *pool) startWantedLocked() {
 	have := len(p.slots) + p.starting
-	want := min(len(p.waiters)-p.starting, p.cfg.MaxInstances-have)
+	waiters := (len(p.waiters) + p.capacity - 1) / p.capacity // in instances
+	want := min(waiters-p.starting, p.cfg.MaxInstances-have)
 	want = max(want, p.minimum-have)
 	if want <= 0 || p.closed {
 		return
@@ -112,10 +113,13 @@ func (p *pool) start() {
 	p.counts.StartDuration += took
 	p.info = inst.Info()
 	p.failedStarts, p.lastErr = 0, nil
-	s := &slot{inst: inst, startTime: took, since: time.Now(), fresh: true}
+	p.capacity = max(inst.Concurrency(), 1)
+	s := &slot{inst: inst, startTime: took, since: time.Now(), fresh: true, capacity: p.capacity, calls: p.capacity}
 	p.slots[s] = struct{}{}
 	p.wg.Go(func() { p.watch(s) })
-	p.putLocked(s)
+	for range s.capacity {
+		p.putLocked(s)
+	}
 	p.startWantedLocked()
 }
 
@@ -168,7 +172,7 @@ func (p *pool) watch(s *slot) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.slots, s)
-	p.idle = slices.DeleteFunc(p.idle, func(other *slot) bool { return other == s })
+	p.free = slices.DeleteFunc(p.free, func(other *slot) bool { return other == s })
 	if s.draining {
 		p.cfg.Log.Info("instance stopped", "model", p.model.Name)
 	} else {
@@ -195,13 +199,25 @@ func (p *pool) diedLocked(s *slot) {
 	}
 }
 
+// oldestIdleLocked returns the instance that has been without calls for longest, or nil.
+func (p *pool) oldestIdleLocked() *slot {
+	var oldest *slot
+	for _, s := range p.free {
+		if s.calls == 0 && (oldest == nil || s.idleSince.Before(oldest.idleSince)) {
+			oldest = s
+		}
+	}
+	return oldest
+}
+
 // scheduleExpiryLocked sets the timer for the oldest idle instance.
 func (p *pool) scheduleExpiryLocked() {
-	if p.cfg.IdleTime < 0 || p.expiry != nil || len(p.idle) == 0 || p.closed {
+	if p.cfg.IdleTime < 0 || p.expiry != nil || p.closed {
 		return
 	}
-	delay := time.Until(p.idle[0].idleSince.Add(p.cfg.IdleTime))
-	p.expiry = time.AfterFunc(delay, p.expire)
+	if s := p.oldestIdleLocked(); s != nil {
+		p.expiry = time.AfterFunc(time.Until(s.idleSince.Add(p.cfg.IdleTime)), p.expire)
+	}
 }
 
 // expire ends the instances that have been idle for too long, the oldest first, down
@@ -211,14 +227,15 @@ func (p *pool) expire() {
 	defer p.mu.Unlock()
 	p.expiry = nil
 	deadline := time.Now().Add(-p.cfg.IdleTime)
-	for len(p.idle) > 0 && len(p.slots)-p.drainingLocked() > p.minimum && !p.idle[0].idleSince.After(deadline) {
-		s := p.idle[0]
-		p.idle = slices.Delete(p.idle, 0, 1)
+	for len(p.slots)-p.drainingLocked() > p.minimum {
+		s := p.oldestIdleLocked()
+		if s == nil || s.idleSince.After(deadline) {
+			p.scheduleExpiryLocked()
+			return
+		}
+		p.free = slices.DeleteFunc(p.free, func(other *slot) bool { return other == s })
 		p.counts.MaxIdleTimeClosed++
 		p.endLocked(s)
-	}
-	if len(p.slots)-p.drainingLocked() > p.minimum {
-		p.scheduleExpiryLocked()
 	}
 }
 
@@ -246,10 +263,12 @@ func (p *pool) close(ctx context.Context) error {
 		w.ready <- grant{err: errClosed()}
 	}
 	p.waiters = nil
-	for _, s := range p.idle {
-		p.endLocked(s)
+	for _, s := range p.free {
+		if s.calls == 0 {
+			p.endLocked(s)
+		}
 	}
-	p.idle = nil
+	p.free = nil
 	p.mu.Unlock()
 	p.stop()
 
@@ -266,9 +285,7 @@ func (p *pool) close(ctx context.Context) error {
 	p.mu.Lock()
 	busy := 0
 	for s := range p.slots {
-		if s.busy && !s.settling {
-			busy++
-		}
+		busy += s.calls - s.settling
 		p.endLocked(s)
 	}
 	p.mu.Unlock()
@@ -292,13 +309,15 @@ func (p *pool) stats() actions.PoolStats {
 	st := p.counts
 	st.Model = p.model.Name
 	st.MaxInstances, st.QueueDepth = p.cfg.MaxInstances, p.cfg.QueueDepth
-	st.Starting, st.Idle, st.Waiting = p.starting, len(p.idle), len(p.waiters)
+	st.Starting, st.Waiting = p.starting, len(p.waiters)
 	for s := range p.slots {
 		switch {
 		case s.draining:
 			st.Draining++
-		case s.busy:
+		case s.calls > 0:
 			st.InUse++
+		default:
+			st.Idle++
 		}
 	}
 	return st

@@ -346,6 +346,9 @@ func (w *Worker) outlast(ln *lane, size uint64) {
 	}
 }
 
+// Concurrency returns how many calls the child works on at the same time.
+func (w *Worker) Concurrency() int { return len(w.lanes) }
+
 // Settle waits until the calls that were abandoned by their callers have ended. It
 // returns nil when the worker can be used again, else why it has died.
 func (w *Worker) Settle() error {
