@@ -1,57 +1,48 @@
 // Package launcher starts Python models: DEEPaaS modules and plain functions, each in
-// the interpreter of its own environment. The Python side, deepfn_launcher, is embedded.
+// the interpreter of its own environment. The Python side, deepfn_launcher, is embedded
+// and unpacked into a folder of the cache.
 package launcher
 
 import (
-	"encoding/json"
+	"errors"
+	"log/slog"
+	"path/filepath"
 )
 
-// Spec is the section "python" of an action. At most one of Path, Module and EntryPoint
-// is set; without any it is the only entry point deepaas.v2.model of the environment.
-type Spec struct {
-	// Path is a Python file in the action's folder: a DEEPaaS module, or a file with a
-	// function main(args) or predict(...).
-	Path string `json:"path,omitempty"`
-	// Module is an importable module, "package.api", or an object in one, "package.api:Model".
-	Module string `json:"module,omitempty"`
-	// EntryPoint is the name of an entry point of the group deepaas.v2.model.
-	EntryPoint string `json:"entry_point,omitempty"`
-	// Main is the function of a plain file. The default is main, else predict.
-	Main string `json:"main,omitempty"`
-	// Interpreter is the path of the interpreter, absolute or in the action's folder. The
-	// default is one that has the Requirements.
-	Interpreter string `json:"interpreter,omitempty"`
-	// Requirements are the packages that the model needs, as pip writes them, pinned.
-	Requirements []string `json:"requirements,omitempty"`
-	// Preload are the packages that a second worker finds imported already. The default is
-	// what the first one has imported; an empty list turns this off.
-	Preload *[]string `json:"preload,omitempty"`
-	// Concurrency is how many predictions a worker may work on at a time, for a module that
-	// is thread-safe. The default is 1.
-	Concurrency int `json:"concurrency,omitempty"`
-	// WorkingDir is the folder that the model runs in, absolute or in the action's folder,
-	// which is the default.
-	WorkingDir string `json:"working_dir,omitempty"`
-	// Env are variables of its environment.
-	Env map[string]string `json:"env,omitempty"`
+// Config says where a Launcher keeps its files and what all workers get.
+type Config struct {
+	// Dir is the folder of the cache in which the Python side is unpacked, once for each
+	// version of it. Required. It is made when it is missing; one that cannot be written
+	// to will do if the Python side is there already.
+	Dir string
+	// Threads is how many threads the numeric libraries of a worker use (OMP_NUM_THREADS
+	// and its like), unless the environment says it. 0 leaves the choice to them.
+	Threads int
+	// Devices are the GPUs that a worker sees, in the syntax of CUDA_VISIBLE_DEVICES.
+	// Empty leaves the variable as it is in the environment.
+	Devices string
+	// Log takes what workers print outside of calls, and what happens to fork servers.
+	// The default is to discard it.
+	Log *slog.Logger
 }
 
-// Setup is what the launcher in the child is told; words.Setup on the Python side.
-type Setup struct {
-	Model      string `json:"model"`
-	Path       string `json:"path,omitempty"` // absolute
-	Module     string `json:"module,omitempty"`
-	EntryPoint string `json:"entry_point,omitempty"`
-	Main       string `json:"main,omitempty"`
-	Warm       bool   `json:"warm"`
+// A Launcher starts workers. Its methods may be called by many at the same time.
+type Launcher struct {
+	cfg Config
 }
 
-// ParseSpec reads the section of an action.
-func ParseSpec(raw json.RawMessage) (Spec, error) {
-	var s Spec
-	if len(raw) == 0 {
-		return s, nil
+// New returns a Launcher. It touches no file before the first Start.
+func New(cfg Config) (*Launcher, error) {
+	if cfg.Dir == "" || cfg.Threads < 0 {
+		return nil, errors.New("launcher: a Config needs a Dir, and no negative number")
 	}
-	err := json.Unmarshal(raw, &s)
-	return s, err
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Dir = dir
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Launcher{cfg: cfg}, nil
 }
