@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/archive"
 )
 
 // actionFile is the file that makes a folder an action.
@@ -37,6 +39,9 @@ type Config struct {
 	Python string
 	// Offline forbids all fetching: what is not in the cache is an error.
 	Offline bool
+	// Unpack bounds what an archive may become: code that Import is given, or a file that
+	// Open is. The default is that of package archive.
+	Unpack archive.Limits
 	// MaxFile is how many bytes a fetched file may have. The default is 8 GiB.
 	MaxFile int64
 	// Log takes what is fetched and which actions are broken. Nil discards it.
@@ -53,9 +58,10 @@ type Catalog struct {
 	libraries map[string]library // by GOOS/GOARCH
 	stallTime time.Duration
 
-	mu       sync.Mutex // guards readings and broken
+	mu       sync.Mutex // guards what follows
 	readings map[string]reading
 	broken   map[string]string // path of an action: the error that was logged
+	imported map[string]actions.Model
 }
 
 // A reading is what an action.yaml held when it had that size and time.
@@ -89,6 +95,7 @@ func New(cfg Config) *Catalog {
 		stallTime: stallTime,
 		readings:  make(map[string]reading),
 		broken:    make(map[string]string),
+		imported:  make(map[string]actions.Model),
 	}
 }
 
@@ -111,9 +118,15 @@ func (c *Catalog) Models(ctx context.Context) ([]actions.Model, error) {
 	return models, nil
 }
 
-// names returns the name of every folder that holds an action.yaml, sorted.
+// names returns the name of every folder that holds an action.yaml, and of what was
+// imported, sorted.
 func (c *Catalog) names() []string {
 	names := make(map[string]bool)
+	c.mu.Lock()
+	for name := range c.imported {
+		names[name] = true
+	}
+	c.mu.Unlock()
 	add := func(dir string, fsys fs.FS) {
 		entries, err := fs.ReadDir(fsys, ".")
 		if err != nil {
@@ -144,8 +157,8 @@ func (c *Catalog) logBroken(where string, err error) {
 	}
 }
 
-// Model returns the model of that name. Names come from requests, so a path is no
-// name here; see Open. The error is NotFound, which lists what there is, or Invalid
+// Model returns the model of that name, an imported one first. Names come from
+// requests, so a path is no name here; see Open. The error is NotFound, which lists what there is, or Invalid
 // when the model's action.yaml is wrong.
 func (c *Catalog) Model(ctx context.Context, name string) (actions.Model, error) {
 	if err := ctx.Err(); err != nil {
@@ -154,14 +167,20 @@ func (c *Catalog) Model(ctx context.Context, name string) (actions.Model, error)
 	if (actions.Model{Name: name, Runtime: "any"}).Validate() != nil {
 		return actions.Model{}, actions.Errorf(actions.NotFound, "%.80q is not a name that a model can have", name)
 	}
+	c.mu.Lock()
+	m, ok := c.imported[name]
+	c.mu.Unlock()
+	if ok {
+		return m, nil
+	}
 	for _, dir := range c.cfg.Dirs {
-		m, err := c.readFile(filepath.Join(dir, name, actionFile), name)
+		m, err := c.readFile(filepath.Join(dir, name, actionFile), name, "")
 		if !errors.Is(err, fs.ErrNotExist) {
 			return m, err
 		}
 	}
 	if c.cfg.Shipped != nil {
-		m, err := c.read(c.cfg.Shipped, name+"/"+actionFile, "shipped/"+name+"/"+actionFile, name)
+		m, err := c.read(c.cfg.Shipped, name+"/"+actionFile, "shipped/"+name+"/"+actionFile, name, "")
 		if !errors.Is(err, fs.ErrNotExist) {
 			return m, err
 		}
@@ -173,42 +192,15 @@ func (c *Catalog) Model(ctx context.Context, name string) (actions.Model, error)
 	return actions.Model{}, actions.Errorf(actions.NotFound, "there is no model %.80q; %s", name, there)
 }
 
-// Open returns the model that a person named on a command line: by its name, or by
-// the path of its folder or of its action.yaml when there is a separator in it
-// ("./cats") or it ends in ".yaml". The errors are those of Model.
-func (c *Catalog) Open(ctx context.Context, nameOrPath string) (actions.Model, error) {
-	isPath := strings.ContainsRune(nameOrPath, filepath.Separator) || nameOrPath == "." || nameOrPath == ".." ||
-		strings.HasSuffix(nameOrPath, ".yaml")
-	if !isPath {
-		m, err := c.Model(ctx, nameOrPath)
-		if _, statErr := os.Stat(filepath.Join(nameOrPath, actionFile)); statErr == nil && actions.CodeOf(err) == actions.NotFound {
-			return m, actions.Errorf(actions.NotFound, "%w; for the folder write .%c%s", err, filepath.Separator, nameOrPath)
-		}
-		return m, err
-	}
-	info, err := os.Stat(nameOrPath)
-	if err != nil {
-		return actions.Model{}, actions.Errorf(actions.NotFound, "model: %w; an action is a folder with a file %s", err, actionFile)
-	}
-	file := nameOrPath
-	if info.IsDir() {
-		file = filepath.Join(nameOrPath, actionFile)
-	}
-	m, err := c.readFile(file, "")
-	if errors.Is(err, fs.ErrNotExist) {
-		return actions.Model{}, actions.Errorf(actions.NotFound, "model: %w; an action is a folder with a file %s", err, actionFile)
-	}
-	return m, err
-}
-
-// readFile reads an action.yaml on disk. A wanted name must be the model's.
-func (c *Catalog) readFile(file, want string) (actions.Model, error) {
+// readFile reads an action.yaml on disk. A wanted name must be the model's; one that does
+// not say its name has the fallback, or that of its folder.
+func (c *Catalog) readFile(file, want, fallback string) (actions.Model, error) {
 	file, err := filepath.Abs(file)
 	if err != nil {
 		return actions.Model{}, actions.Errorf(actions.Internal, "model %s: %w", want, err)
 	}
 	dir, base := filepath.Split(file)
-	m, err := c.read(os.DirFS(dir), base, file, want)
+	m, err := c.read(os.DirFS(dir), base, file, want, fallback)
 	if err != nil {
 		return actions.Model{}, err
 	}
@@ -218,7 +210,7 @@ func (c *Catalog) readFile(file, want string) (actions.Model, error) {
 
 // read reads an action.yaml, or remembers it when it has not changed: a model is looked
 // up for every request. The error matches fs.ErrNotExist when there is none.
-func (c *Catalog) read(fsys fs.FS, name, shown, want string) (actions.Model, error) {
+func (c *Catalog) read(fsys fs.FS, name, shown, want, fallback string) (actions.Model, error) {
 	info, err := fs.Stat(fsys, name)
 	if errors.Is(err, syscall.ENOTDIR) {
 		err = fs.ErrNotExist
@@ -229,14 +221,18 @@ func (c *Catalog) read(fsys fs.FS, name, shown, want string) (actions.Model, err
 	if !info.Mode().IsRegular() { // a pipe would block
 		return actions.Model{}, actions.Errorf(actions.Invalid, "%s is not a file", shown)
 	}
+	key := shown
+	if fallback != "" { // the name is a part of what is remembered
+		key += "\x00" + fallback
+	}
 	c.mu.Lock()
-	r, ok := c.readings[shown]
+	r, ok := c.readings[key]
 	c.mu.Unlock()
 	if !ok || r.size != info.Size() || !r.mtime.Equal(info.ModTime()) {
 		r = reading{size: info.Size(), mtime: info.ModTime()}
-		r.model, r.err = readAction(fsys, name, shown)
+		r.model, r.err = readAction(fsys, name, shown, fallback)
 		c.mu.Lock()
-		c.readings[shown] = r
+		c.readings[key] = r
 		c.mu.Unlock()
 	}
 	if r.err == nil && want != "" && r.model.Name != want {
@@ -245,9 +241,9 @@ func (c *Catalog) read(fsys fs.FS, name, shown, want string) (actions.Model, err
 	return r.model, r.err
 }
 
-// readAction reads and checks one action.yaml. Without a name the model has that of
-// its folder.
-func readAction(fsys fs.FS, name, shown string) (actions.Model, error) {
+// readAction reads and checks one action.yaml. Without a name the model has the
+// fallback, else that of its folder.
+func readAction(fsys fs.FS, name, shown, fallback string) (actions.Model, error) {
 	f, err := fsys.Open(name)
 	if err != nil {
 		return actions.Model{}, actions.Errorf(actions.Unavailable, "%s: %w", shown, err)
@@ -262,7 +258,7 @@ func readAction(fsys fs.FS, name, shown string) (actions.Model, error) {
 		return actions.Model{}, err
 	}
 	if m.Name == "" {
-		m.Name = filepath.Base(filepath.Dir(shown))
+		m.Name = cmp.Or(fallback, filepath.Base(filepath.Dir(shown)))
 	}
 	if err := m.Validate(); err != nil {
 		return actions.Model{}, actions.Errorf(actions.Invalid, "%s: %w", shown, err)
