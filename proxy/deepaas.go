@@ -29,24 +29,24 @@ type version struct {
 	Links   []link `json:"links"`
 }
 
-func stableVersion() version {
-	return version{Version: "stable", ID: "v2", Links: []link{{"self", jsonType, "/v2/"}}}
+func (s *Server) stableVersion() version {
+	return version{Version: "stable", ID: "v2", Links: []link{{"self", jsonType, s.base + "/v2/"}}}
 }
 
 // versionsPage answers GET /.
 func (s *Server) versionsPage(context.Context, *request) response {
-	return jsonResponse(http.StatusOK, struct {
+	return pageResponse(struct {
 		Versions []version `json:"versions"`
 		Links    []link    `json:"links"`
 	}{
-		Versions: []version{stableVersion()},
-		Links:    []link{{"help", "text/html", "/api"}, {"describedby", jsonType, "/swagger.json"}},
+		Versions: []version{s.stableVersion()},
+		Links:    []link{{"help", "text/html", s.base + "/api"}, {"describedby", jsonType, s.base + "/swagger.json"}},
 	})
 }
 
 // versionPage answers GET /v2/.
 func (s *Server) versionPage(context.Context, *request) response {
-	return jsonResponse(http.StatusOK, stableVersion())
+	return pageResponse(s.stableVersion())
 }
 
 // modelsPage answers GET /v2/models/.
@@ -55,11 +55,11 @@ func (s *Server) modelsPage(ctx context.Context, r *request) response {
 	if err != nil {
 		return s.refuse(ctx, r, err)
 	}
-	docs := make([]modelDocument, len(models))
+	docs := make([]*document, len(models))
 	for i, m := range models {
-		docs[i] = s.modelDocument(m)
+		docs[i] = s.modelDocument(m, s.description(m))
 	}
-	return jsonResponse(http.StatusOK, map[string][]modelDocument{"models": docs})
+	return pageResponse(map[string][]*document{"models": docs})
 }
 
 // modelPage answers GET /v2/models/{model}/.
@@ -68,7 +68,7 @@ func (s *Server) modelPage(ctx context.Context, r *request) response {
 	if err != nil {
 		return s.refuse(ctx, r, err)
 	}
-	return jsonResponse(http.StatusOK, s.modelDocument(m))
+	return pageResponse(s.modelDocument(m, s.current(ctx, m, r)))
 }
 
 // refuse answers with an error that is not an invocation's.
@@ -78,36 +78,6 @@ func (s *Server) refuse(ctx context.Context, r *request, err error) response {
 		s.log.ErrorContext(ctx, "request", "path", short(r.path), "request_id", r.id, "error", err.Error())
 	}
 	return failure(e)
-}
-
-// A modelDocument is a model's metadata: DEEPaaS' three fields, then the model's own.
-type modelDocument struct {
-	ID          string             `json:"id"`
-	Name        string             `json:"name"`
-	Links       []link             `json:"links"`
-	Title       string             `json:"title,omitempty"`
-	Description string             `json:"description,omitempty"`
-	Version     string             `json:"version,omitempty"`
-	Author      string             `json:"author,omitempty"`
-	License     string             `json:"license,omitempty"`
-	Source      string             `json:"source,omitempty"`
-	Keywords    []string           `json:"keywords,omitempty"`
-	Arguments   []actions.Argument `json:"arguments"`
-	// Runtime is what the runtime reported of the loaded model, null before that.
-	Runtime json.RawMessage `json:"runtime"`
-}
-
-func (s *Server) modelDocument(m actions.Model) modelDocument {
-	if m.Arguments == nil {
-		m.Arguments = []actions.Argument{}
-	}
-	return modelDocument{
-		ID: m.Name, Name: m.Name,
-		Links: []link{{Rel: "self", Href: "/v2/models/" + url.PathEscape(m.Name) + "/"}},
-		Title: m.Title, Description: m.Description, Version: m.Version, Author: m.Author,
-		License: m.License, Source: m.Source, Keywords: m.Keywords, Arguments: m.Arguments,
-		Runtime: s.cfg.Invoker.Info(m.Name),
-	}
 }
 
 // predict answers POST /v2/models/{model}/predict/, train the same with train. A
@@ -131,7 +101,7 @@ func (s *Server) deepaas(ctx context.Context, r *request, verb actions.Verb) res
 		return resp
 	}
 	resp = failure(e)
-	if e.Code == actions.Unsupported && verb == actions.Predict && c.accept != "" && c.accept != "*/*" {
+	if e.Code == actions.Unsupported && e.Status == 0 && !c.given.is && verb == actions.Predict && c.accept != "" && c.accept != "*/*" {
 		resp.status = http.StatusNotAcceptable
 	}
 	return resp
@@ -144,16 +114,9 @@ func (s *Server) deepaasCall(ctx context.Context, c *call, r *request) (response
 	if err != nil {
 		return response{}, err
 	}
-	var bad *jsonError
-	c.values, bad, err = parseValues(r)
-	if bad != nil {
-		return badJSON(bad), actions.Errorf(actions.Invalid, "%s", bad.msg)
-	}
+	resp, err := s.readArguments(c, m, r)
 	if err != nil {
-		return response{}, err
-	}
-	if c.accept = wanted(c.values); c.accept == "" {
-		c.accept = r.accept
+		return resp, err
 	}
 	if err := s.invoke(ctx, c, m); err != nil {
 		return response{}, err
@@ -161,14 +124,40 @@ func (s *Server) deepaasCall(ctx context.Context, c *call, r *request) (response
 	return predictions(&c.response), nil
 }
 
-// badJSON answers a JSON body that cannot be read, with webargs' words first.
-func badJSON(bad *jsonError) response {
+// readArguments reads what the caller gave into the call.
+func (s *Server) readArguments(c *call, m actions.Model, r *request) (resp response, err error) {
+	var bad *jsonError
+	if m.ParsesArguments() {
+		c.given, bad, err = parseGiven(r)
+		c.accept = c.given.accept
+		d := s.description(m)
+		c.given.addHeaders(r, d != nil, signature(d, c.request.Verb))
+	} else {
+		c.values, bad, err = parseValues(r)
+		c.accept = wanted(c.values)
+	}
+	if bad != nil {
+		return badJSON(bad, !m.ParsesArguments()), actions.Errorf(actions.Invalid, "%s", bad.msg)
+	}
+	if c.accept == "" {
+		c.accept = r.accept
+	}
+	return response{}, err
+}
+
+// badJSON answers a JSON body that cannot be read, in webargs' words; what is wrong with
+// it follows when more is asked for.
+func badJSON(bad *jsonError, more bool) response {
 	if bad.valid {
 		return jsonResponse(http.StatusUnprocessableEntity, map[string][]string{"json": {"Invalid input type."}})
 	}
-	texts := []string{"Invalid JSON body.", bad.msg}
-	if bad.offset > 0 {
-		texts[1] = fmt.Sprintf("%s, at byte %d", bad.msg, bad.offset)
+	texts := []string{"Invalid JSON body."}
+	switch {
+	case !more:
+	case bad.offset > 0:
+		texts = append(texts, fmt.Sprintf("%s, at byte %d", bad.msg, bad.offset))
+	default:
+		texts = append(texts, bad.msg)
 	}
 	return jsonResponse(http.StatusBadRequest, map[string][]string{"json": texts})
 }
@@ -181,14 +170,17 @@ func wanted(v actions.Values) string {
 	return jsonText(v.JSON["accept"])
 }
 
-// predictions answers with what the model answered.
+// predictions answers with what the model answered, in the bytes that Python would.
 func predictions(a *actions.Response) response {
 	if isJSON(a.ContentType) {
-		const head, tail = `{"status":"OK","predictions":`, "}\n"
 		data := a.Data
 		if len(data) == 0 {
 			data = []byte("null")
 		}
+		if a.Whole {
+			return response{status: http.StatusOK, contentType: jsonType, body: data}
+		}
+		const head, tail = `{"status": "OK", "predictions": `, "}"
 		body := append(make([]byte, 0, len(head)+len(data)+len(tail)), head...)
 		return response{status: http.StatusOK, contentType: jsonType, body: append(append(body, data...), tail...)}
 	}
@@ -235,45 +227,35 @@ func checkTexts(texts map[string][]string) error {
 	for name, values := range texts {
 		for _, text := range values {
 			if !utf8.ValidString(text) || !utf8.ValidString(name) {
-				name = strings.ToValidUTF8(short(name), "?")
-				return &actions.Error{
-					Code: actions.Invalid, Msg: name + " is not UTF-8",
-					Fields: map[string][]string{name: {"is not UTF-8"}},
-				}
+				return notUTF8(name)
 			}
 		}
 	}
 	return nil
 }
 
-const mediaTypes = "send " + jsonType + ", multipart/form-data or application/x-www-form-urlencoded"
-
 // parseBody reads the arguments that are in the body.
 func parseBody(r *request) (v actions.Values, bad *jsonError, err error) {
-	if len(r.body) == 0 {
-		return v, nil, nil
+	kind, boundary, err := bodyKind(r)
+	if err != nil {
+		return v, nil, err
 	}
-	mediaType, params := r.contentType, map[string]string(nil)
-	if mediaType != "" && mediaType != jsonType {
-		if mediaType, params, err = mime.ParseMediaType(r.contentType); err != nil {
-			return v, nil, actions.Errorf(actions.Invalid, "Content-Type %q is not a media type; %s", short(r.contentType), mediaTypes)
+	switch kind {
+	case noBody:
+	case multipartBody:
+		v, err = parseMultipart(r.body, boundary)
+	case formBody:
+		if len(r.body) > maxTexts {
+			return v, nil, longTexts()
 		}
-	}
-	switch {
-	case mediaType == "multipart/form-data":
-		v, err = parseMultipart(r.body, params["boundary"])
-	case mediaType == "application/x-www-form-urlencoded" && !looksLikeJSON(r.body):
 		v.Text, err = parseQuery(string(r.body))
-	case mediaType == "", mediaType == jsonType, mediaType == "application/x-www-form-urlencoded", strings.HasSuffix(mediaType, "+json"):
+	case jsonBody:
 		v.JSON = make(map[string]json.RawMessage, 8)
 		bad = scanObject(r.body, func(s *scanner, key []byte) bool {
 			raw, ok := s.raw()
 			v.JSON[string(key)] = raw
 			return ok
 		})
-	default:
-		err = actions.Errorf(actions.Invalid,
-			"Content-Type %s is not read; %s", short(mediaType), mediaTypes)
 	}
 	return v, bad, err
 }
@@ -290,11 +272,11 @@ func parseQuery(query string) (url.Values, error) {
 		return nil, nil
 	}
 	if strings.Count(query, "&") >= maxMembers {
-		return nil, actions.Errorf(actions.Invalid, "there are more than %d arguments", maxMembers)
+		return nil, tooManyArguments()
 	}
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		return nil, actions.Errorf(actions.Invalid, "the arguments are not URL-encoded: %w", err)
+		return nil, notEncoded(err)
 	}
 	return values, nil
 }

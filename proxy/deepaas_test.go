@@ -18,29 +18,30 @@ import (
 const predictPath = "/v2/models/echo/predict/"
 
 func TestDeepaasPages(t *testing.T) {
-	const echo = `{"id":"echo","name":"echo","links":[{"rel":"self","href":"/v2/models/echo/"}],"title":"Echo",` +
-		`"description":"Answers what it is given.","version":"1.2","author":"A. Person","license":"MIT",` +
-		`"arguments":[{"name":"text","type":"string"},{"name":"n","type":"integer"},{"name":"numbers","type":"array"},` +
-		`{"name":"object","type":"object"},{"name":"image","type":"file"}],"runtime":{"provider":"CPU"}}`
-	const other = `{"id":"other","name":"other","links":[{"rel":"self","href":"/v2/models/other/"}],"arguments":[],"runtime":{"provider":"CPU"}}`
+	const echo = `{"id": "echo", "name": "echo", "links": [{"rel": "self", "href": "/v2/models/echo"}], "title": "Echo", ` +
+		`"description": "Answers what it is given.", "version": "1.2", "author": "A. Person", "license": "MIT", ` +
+		`"arguments": [{"name": "text", "type": "string"}, {"name": "n", "type": "integer"}, {"name": "numbers", "type": "array"}, ` +
+		`{"name": "object", "type": "object"}, {"name": "image", "type": "file"}], "runtime": {"provider": "CPU"}}`
+	const other = `{"id": "other", "name": "other", "links": [{"rel": "self", "href": "/v2/models/other"}], "arguments": [], "runtime": {"provider": "CPU"}}`
 	tests := []struct {
 		path   string
 		status int
 		want   string
 	}{
-		{"/", 200, `{"versions":[{"version":"stable","id":"v2","links":[{"rel":"self","type":"application/json","href":"/v2/"}]}],` +
-			`"links":[{"rel":"help","type":"text/html","href":"/api"},{"rel":"describedby","type":"application/json","href":"/swagger.json"}]}`},
-		{"/v2/", 200, `{"version":"stable","id":"v2","links":[{"rel":"self","type":"application/json","href":"/v2/"}]}`},
-		{"/v2/models/", 200, `{"models":[` + echo + `,` + other + `]}`},
+		// What the published server sends, byte for byte.
+		{"/", 200, `{"versions": [{"version": "stable", "id": "v2", "links": [{"rel": "self", "type": "application/json", "href": "/v2/"}]}], ` +
+			`"links": [{"rel": "help", "type": "text/html", "href": "/api"}, {"rel": "describedby", "type": "application/json", "href": "/swagger.json"}]}`},
+		{"/v2/", 200, `{"version": "stable", "id": "v2", "links": [{"rel": "self", "type": "application/json", "href": "/v2/"}]}`},
+		{"/v2/models/", 200, `{"models": [` + echo + `, ` + other + `]}`},
 		{"/v2/models/echo/", 200, echo},
-		{"/v2/models/nope/", 404, `{"error":"there is no model \"nope\"; there are echo, other","code":"not_found"}`},
-		{"/v2/models/a/b/", 404, `{"error":"there is nothing at /v2/models/a/b/","code":"not_found"}`},
-		{"/v2/models//", 404, `{"error":"there is nothing at /v2/models//","code":"not_found"}`},
-		{"/nope", 404, `{"error":"there is nothing at /nope","code":"not_found"}`},
+		{"/v2/models/nope/", 404, `{"error":"there is no model \"nope\"; there are echo, other","code":"not_found"}` + "\n"},
+		{"/v2/models/a/b/", 404, `{"error":"there is nothing at /v2/models/a/b/","code":"not_found"}` + "\n"},
+		{"/v2/models//", 404, `{"error":"there is nothing at /v2/models//","code":"not_found"}` + "\n"},
+		{"/nope", 404, `{"error":"there is nothing at /nope","code":"not_found"}` + "\n"},
 	}
 	s, _ := newServer(t, Config{Invoker: &fakeInvoker{info: json.RawMessage(`{"provider":"CPU"}`)}})
 	for _, tt := range tests {
-		t.Run(tt.path, func(t *testing.T) { wantResponse(t, get(t, s, tt.path), tt.status, tt.want+"\n") })
+		t.Run(tt.path, func(t *testing.T) { wantResponse(t, get(t, s, tt.path), tt.status, tt.want) })
 	}
 	s, st := newServer(t, Config{Catalog: fakeCatalog{err: errors.New("disk secret")}})
 	for _, path := range []string{"/v2/models/", "/v2/models/echo/"} {
@@ -50,12 +51,10 @@ func TestDeepaasPages(t *testing.T) {
 		t.Error("the log does not have the cause")
 	}
 	s, _ = newServer(t, Config{})
-	wantResponse(t, get(t, s, "/v2/models/other/"), 200, `{"id":"other","name":"other","links":[{"rel":"self","href":"/v2/models/other/"}],"arguments":[],"runtime":null}`+"\n")
+	wantResponse(t, get(t, s, "/v2/models/other/"), 200, `{"id": "other", "name": "other", "links": [{"rel": "self", "href": "/v2/models/other"}], "arguments": [], "runtime": null}`)
 	s, _ = newServer(t, Config{Invoker: &fakeInvoker{info: json.RawMessage(`{`)}})
 	wantResponse(t, get(t, s, "/v2/models/other/"), 500, `{"error":"the answer is not valid JSON"…`)
 }
-
-const formType = "application/x-www-form-urlencoded"
 
 func TestRedirects(t *testing.T) {
 	s, _ := newServer(t, Config{})
@@ -117,7 +116,7 @@ func TestPredict(t *testing.T) {
 	part := func(name, value string) string {
 		return "--b\r\nContent-Disposition: form-data; name=\"" + name + "\"\r\n\r\n" + value + "\r\n"
 	}
-	ok := func(args string) string { return `{"status":"OK","predictions":` + args + "}\n" }
+	ok := func(args string) string { return `{"status": "OK", "predictions": ` + args + "}" }
 	tests := []struct {
 		name, query, contentType, accept, body string
 		status                                 int
@@ -207,8 +206,8 @@ func TestPredictAnswers(t *testing.T) {
 		body        string
 		disposition string
 	}{
-		{"JSON string", actions.Response{ContentType: jsonType, Data: []byte(`"a"`)}, jsonType, `{"status":"OK","predictions":"a"}` + "\n", ""},
-		{"nothing", actions.Response{ContentType: jsonType}, jsonType, `{"status":"OK","predictions":null}` + "\n", ""},
+		{"JSON string", actions.Response{ContentType: jsonType, Data: []byte(`"a"`)}, jsonType, `{"status": "OK", "predictions": "a"}`, ""},
+		{"nothing", actions.Response{ContentType: jsonType}, jsonType, `{"status": "OK", "predictions": null}`, ""},
 		{"image", actions.Response{ContentType: "image/png", Data: []byte("\x89PNG")}, "image/png", "\x89PNG", ""},
 		{"file", actions.Response{ContentType: "application/zip", Filename: "a b.zip", Data: []byte("PK")}, "application/zip", "PK", `attachment; filename="a b.zip"`},
 		{"file name of more than ASCII", actions.Response{ContentType: "text/plain; charset=utf-8", Filename: "é\r\n.txt", Data: nil}, "text/plain; charset=utf-8", "", "attachment; filename*=utf-8''%C3%A9%0D%0A.txt"},

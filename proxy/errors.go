@@ -24,7 +24,7 @@ type errorBody struct {
 func failure(e *actions.Error) response {
 	status := deepaasStatus(e)
 	var resp response
-	if status == http.StatusUnprocessableEntity {
+	if status == http.StatusUnprocessableEntity && len(e.Fields) > 0 {
 		resp = jsonResponse(status, shortNames(e.Fields))
 	} else {
 		resp = jsonResponse(status, errorBody{Error: message(e), Code: e.Code})
@@ -35,6 +35,9 @@ func failure(e *actions.Error) response {
 
 // deepaasStatus maps an error to the status that the DEEPaaS routes answer with.
 func deepaasStatus(e *actions.Error) int {
+	if e.Status >= 400 && e.Status < 600 {
+		return e.Status // the model's own
+	}
 	switch e.Code {
 	case actions.Invalid:
 		if len(e.Fields) > 0 {
@@ -93,7 +96,7 @@ func asError(err error, id string) *actions.Error {
 		return e
 	case ok:
 		in := internalError(id)
-		in.Err, in.Logs = err, e.Logs
+		in.Err, in.Logs, in.Status = err, e.Logs, e.Status
 		return in
 	case errors.Is(err, context.DeadlineExceeded):
 		return &actions.Error{Code: actions.Deadline, Msg: "the model did not answer before the deadline", Err: err}

@@ -23,7 +23,7 @@ func (shout) Info(string) json.RawMessage { return nil }
 func (shout) Stats() []actions.PoolStats  { return nil }
 
 func (shout) Models(context.Context) ([]actions.Model, error) {
-	return []actions.Model{{Name: "shout", Arguments: []actions.Argument{{Name: "text", Type: actions.TypeString}}}}, nil
+	return []actions.Model{{Name: "shout", Runtime: actions.ONNX, Arguments: []actions.Argument{{Name: "text", Type: actions.TypeString}}}}, nil
 }
 
 func (s shout) Model(ctx context.Context, _ string) (actions.Model, error) {
@@ -63,6 +63,6 @@ func Example() {
 	fmt.Println(<-done)
 	// Output:
 	// 200 {"TEXT":"HELLO"}
-	// 200 {"status":"OK","predictions":{"TEXT":"HELLO"}}
+	// 200 {"status": "OK", "predictions": {"TEXT":"HELLO"}}
 	// <nil>
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,6 +28,7 @@ type fakeInvoker struct {
 func (f *fakeInvoker) Invoke(ctx context.Context, req actions.Request) (actions.Response, error) {
 	kept := req
 	kept.Args = bytes.Clone(req.Args)
+	kept.Texts = slices.Clone(req.Texts)
 	kept.Files = nil
 	for _, file := range req.Files {
 		file.Data = bytes.Clone(file.Data)
@@ -106,10 +108,27 @@ func echoModel(name string) actions.Model {
 type strictCatalog struct{ fakeCatalog }
 
 func (strictCatalog) Model(context.Context, string) (actions.Model, error) {
-	return actions.Model{Name: "strict", Arguments: []actions.Argument{
+	return actions.Model{Name: "strict", Runtime: actions.ONNX, Arguments: []actions.Argument{
 		{Name: "text", Type: actions.TypeString, Required: true},
 	}}, nil
 }
+
+// oneModel is a catalog of one model.
+type oneModel struct{ m actions.Model }
+
+func (o oneModel) Models(context.Context) ([]actions.Model, error) {
+	return []actions.Model{o.m}, nil
+}
+
+func (o oneModel) Model(_ context.Context, name string) (actions.Model, error) {
+	if name != o.m.Name {
+		return actions.Model{}, actions.Errorf(actions.NotFound, "there is no model %q; there is %s", name, o.m.Name)
+	}
+	return o.m, nil
+}
+
+// module is a catalog of a model that parses its own arguments.
+func module() oneModel { return oneModel{actions.Model{Name: "mod", Runtime: actions.Python}} }
 
 // streams are the two streams of the activations and the log.
 type streams struct{ out, err, log lockedBuffer }

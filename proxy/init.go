@@ -217,22 +217,25 @@ func parseEnv(raw json.RawMessage) (map[string]string, *jsonError) {
 		if !ok {
 			return false
 		}
-		switch value[0] {
-		case '"':
-			env[string(key)] = jsonText(value)
-		case 'n':
-			env[string(key)] = ""
-		default:
-			var b bytes.Buffer
-			if json.Compact(&b, value) != nil {
-				return false
-			}
-			env[string(key)] = b.String()
-		}
-		return true
+		env[string(key)], ok = textOf(value)
+		return ok
 	})
 	if bad != nil {
 		bad = &jsonError{msg: "value.env: " + bad.msg}
 	}
 	return env, bad
+}
+
+// textOf makes a text of a JSON value: of a string what it says, of null nothing, of
+// everything else its JSON.
+func textOf(value json.RawMessage) (text string, ok bool) {
+	switch value[0] {
+	case '"':
+		return jsonText(value), true
+	case 'n':
+		return "", true
+	}
+	var b bytes.Buffer
+	err := json.Compact(&b, value)
+	return b.String(), err == nil
 }

@@ -99,7 +99,7 @@ func TestInitVerbs(t *testing.T) {
 	}
 	s, st := newServer(t, Config{Model: "echo"})
 	post(t, s, "/init", `{"value":{"main":"metadata"}}`)
-	wantResponse(t, post(t, s, "/run", `{}`), 200, `{"id":"echo","name":"echo","links":[{"rel":"self","href":"/v2/models/echo/"}],"title":"Echo"…`)
+	wantResponse(t, post(t, s, "/run", `{}`), 200, `{"id":"echo","name":"echo","links":[{"rel":"self","href":"/v2/models/echo"}],"title":"Echo"…`)
 	wantSentinels(t, st, 1)
 }
 

@@ -5,13 +5,17 @@ import (
 	"encoding/json"
 	"log/slog"
 	"mime"
+	"net/http"
 	"strings"
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
 )
 
-const jsonType = "application/json"
+const (
+	jsonType = "application/json"
+	formType = "application/x-www-form-urlencoded"
+)
 
 // A call is one invocation on its way through a protocol.
 type call struct {
@@ -21,6 +25,7 @@ type call struct {
 	deadline  time.Time // the platform's; zero when there is none
 	known     bool      // the catalog has request.Model
 	values    actions.Values
+	given     given  // instead of values, to a model that parses its own arguments
 	accept    string // what the caller wants, in the syntax of the header Accept
 	request   actions.Request
 	response  actions.Response
@@ -45,13 +50,17 @@ func (s *Server) model(ctx context.Context, name string) (actions.Model, error) 
 // the caller can take the answer.
 func (s *Server) invoke(ctx context.Context, c *call, m actions.Model) error {
 	wanted, err := actions.ParseAccept(c.accept)
-	if err != nil {
+	switch {
+	case m.ParsesArguments():
+		// What accept may be is the module's affair; its own argument of that name may
+		// be something else.
+		c.request.Args, c.request.Texts, c.request.Files, err = c.given.args, c.given.texts, c.given.files, nil
+	case err != nil:
 		return err
-	}
-	if c.request.Verb == actions.Train {
+	case c.request.Verb == actions.Train:
 		c.request.Args, err = unbound(c.values)
 		c.request.Files = c.values.Files
-	} else {
+	default:
 		c.request.Args, c.request.Files, err = m.Bind(c.values)
 	}
 	if err != nil {
@@ -63,8 +72,10 @@ func (s *Server) invoke(ctx context.Context, c *call, m actions.Model) error {
 		return err
 	}
 	if wanted.Quality(c.response.ContentType) == 0 {
-		return actions.Errorf(actions.Unsupported, "%s answers %s, which the request does not accept: %.100q",
+		e := actions.Errorf(actions.Unsupported, "%s answers %s, which the request does not accept: %.100q",
 			m.Name, c.response.ContentType, c.accept)
+		e.Status = http.StatusNotAcceptable
+		return e
 	}
 	return nil
 }

@@ -17,14 +17,46 @@ const (
 	maxPartHeader = 8 << 10
 	// maxBoundary is RFC 2046's.
 	maxBoundary = 70
+	// maxTexts is how many bytes the texts of a form may have, which are copied.
+	maxTexts = 32 << 20
 )
 
-// parseMultipart takes a multipart/form-data body apart. The files are slices of the
-// body; nothing is written to disk.
+// A part is one part of a form. Its data are a slice of the body.
+type part struct {
+	name, filename, contentType string
+	// isFile says that the part says a file name, which may be empty.
+	isFile bool
+	data   []byte
+}
+
+func (p part) file() actions.File {
+	return actions.File{Name: p.name, Filename: p.filename, ContentType: p.contentType, Data: p.data}
+}
+
+// parseMultipart takes a multipart/form-data body apart: a part is a file when it says a
+// file name or the media type of one, else a text. The files are slices of the body.
 func parseMultipart(body []byte, boundary string) (actions.Values, error) {
 	v := actions.Values{Text: make(map[string][]string)}
+	size := 0
+	err := scanMultipart(body, boundary, func(p part) error {
+		if p.isFile || !isText(p.contentType) {
+			v.Files = append(v.Files, p.file())
+			return nil
+		}
+		if size += len(p.data); size > maxTexts {
+			return longTexts()
+		}
+		v.Text[p.name] = append(v.Text[p.name], string(p.data))
+		return nil
+	})
+	return v, err
+}
+
+// scanMultipart calls add for each part of a multipart/form-data body, until it returns
+// an error. Nothing is copied.
+func scanMultipart(body []byte, boundary string, add func(part) error) error {
 	if boundary == "" || len(boundary) > maxBoundary {
-		return v, badForm("the boundary must have 1 to %d bytes", maxBoundary)
+		return badForm("the boundary must have 1 to %d bytes", maxBoundary)
 	}
 	// The end of a line before a boundary belongs to the boundary, not to the part.
 	line := []byte("\r\n--" + boundary)
@@ -34,23 +66,27 @@ func parseMultipart(body []byte, boundary string) (actions.Values, error) {
 	}
 	for n := 0; found; n++ {
 		if bytes.HasPrefix(rest, []byte("--")) {
-			return v, nil
+			return nil
 		}
 		if n == maxParts {
-			return v, badForm("there are more than %d parts", maxParts)
+			return badForm("there are more than %d parts", maxParts)
 		}
-		var part []byte
+		var text []byte
 		if rest, found = bytes.CutPrefix(bytes.TrimLeft(rest, " \t"), []byte("\r\n")); !found {
 			break
 		}
-		if part, rest, found = cutPart(rest, line); !found {
+		if text, rest, found = cutPart(rest, line); !found {
 			break
 		}
-		if err := addPart(&v, part); err != nil {
-			return v, err
+		p, err := parsePart(text)
+		if err == nil {
+			err = add(p)
+		}
+		if err != nil {
+			return err
 		}
 	}
-	return v, badForm("a boundary is missing; is the body complete?")
+	return badForm("a boundary is missing; is the body complete?")
 }
 
 // cutPart cuts a part, header and content, at the next boundary. What only begins like
@@ -70,44 +106,39 @@ func cutPart(rest, line []byte) (part, after []byte, found bool) {
 	}
 }
 
-// addPart adds one part to the values: a file when it says a file name or the media
-// type of one, else a text.
-func addPart(v *actions.Values, part []byte) error {
-	header, data, ok := bytes.Cut(part, []byte("\r\n\r\n"))
+// parsePart reads the header of a part.
+func parsePart(text []byte) (p part, err error) {
+	header, data, ok := bytes.Cut(text, []byte("\r\n\r\n"))
 	if !ok {
-		if header, ok = bytes.CutSuffix(part, []byte("\r\n")); !ok {
-			return badForm("the header of a part has no end")
+		if header, ok = bytes.CutSuffix(text, []byte("\r\n")); !ok {
+			return p, badForm("the header of a part has no end")
 		}
 	}
 	if len(header) > maxPartHeader {
-		return badForm("the header of a part has more than %d bytes", maxPartHeader)
+		return p, badForm("the header of a part has more than %d bytes", maxPartHeader)
 	}
-	var disposition, contentType string
+	p.data = data
+	var disposition string
 	for line := range strings.SplitSeq(string(header), "\r\n") {
 		name, value, ok := strings.Cut(line, ":")
 		if !ok {
-			return badForm("the header of a part has a line without a colon")
+			return p, badForm("the header of a part has a line without a colon")
 		}
 		switch strings.ToLower(name) {
 		case "content-disposition":
 			disposition = strings.TrimSpace(value)
 		case "content-type":
-			contentType = strings.TrimSpace(value)
+			p.contentType = strings.TrimSpace(value)
 		}
 	}
 	kind, params, err := mime.ParseMediaType(disposition)
 	if err != nil || kind != "form-data" || params["name"] == "" {
-		return badForm("a part does not say Content-Disposition: form-data with a name")
+		return p, badForm("a part does not say Content-Disposition: form-data with a name")
 	}
-	filename, isFile := params["filename"]
-	if isFile || !isText(contentType) {
-		v.Files = append(v.Files, actions.File{
-			Name: params["name"], Filename: baseName(filename), ContentType: contentType, Data: data,
-		})
-		return nil
-	}
-	v.Text[params["name"]] = append(v.Text[params["name"]], string(data))
-	return nil
+	p.name = params["name"]
+	p.filename, p.isFile = params["filename"]
+	p.filename = baseName(p.filename)
+	return p, nil
 }
 
 // baseName returns a file name without the folders that a sender may have put before it.
@@ -126,4 +157,8 @@ func isText(contentType string) bool {
 
 func badForm(format string, args ...any) error {
 	return actions.Errorf(actions.Invalid, "the multipart form is wrong: %s", fmt.Sprintf(format, args...))
+}
+
+func longTexts() *actions.Error {
+	return actions.Errorf(actions.TooLarge, "the texts of the form have more than %d bytes; send a file", maxTexts)
 }

@@ -37,12 +37,17 @@ type scanner struct {
 // member, with the scanner before the member's value; member moves it past that, with
 // value or object, and returns what these returned. The key is valid until it returns.
 func scanObject(data []byte, member func(s *scanner, key []byte) bool) *jsonError {
+	return scanMembers(data, maxMembers, member)
+}
+
+// scanMembers is scanObject with another limit of the number of members, -1 for none.
+func scanMembers(data []byte, limit int, member func(s *scanner, key []byte) bool) *jsonError {
 	s := &scanner{data: data}
 	s.space()
 	if s.peek() != '{' && json.Valid(data) {
 		return &jsonError{msg: "the body is not a JSON object", valid: true}
 	}
-	if !s.object(member) || !s.atEnd() {
+	if !s.object(limit, member) || !s.atEnd() {
 		return s.reason()
 	}
 	if !utf8.Valid(data) {
@@ -58,19 +63,23 @@ func (s *scanner) reason() *jsonError {
 	if bad, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return &jsonError{msg: err.Error(), offset: bad.Offset}
 	}
-	return &jsonError{msg: fmt.Sprintf("the body is nested deeper than %d levels or has more than %d members",
-		maxDepth, maxMembers)}
+	return &jsonError{msg: errTooMany()}
 }
 
-// object moves past an object and calls member for each of its members.
-func (s *scanner) object(member func(s *scanner, key []byte) bool) bool {
+func errTooMany() string {
+	return fmt.Sprintf("the body is nested deeper than %d levels or has more than %d members", maxDepth, maxMembers)
+}
+
+// object moves past an object and calls member for each of its members, of which there
+// may be limit, or any number if that is negative.
+func (s *scanner) object(limit int, member func(s *scanner, key []byte) bool) bool {
 	if !s.open('{') {
 		return false
 	}
 	if s.peek() == '}' {
 		return s.shut()
 	}
-	for range maxMembers {
+	for n := 0; n != limit; n++ {
 		key, ok := s.key()
 		if !ok || !member(s, key) {
 			return false
@@ -91,7 +100,7 @@ func (s *scanner) object(member func(s *scanner, key []byte) bool) bool {
 
 // members moves past an object and puts its members into m; the last of a name stays.
 func (s *scanner) members(m map[string]json.RawMessage) bool {
-	return s.object(func(s *scanner, key []byte) bool {
+	return s.object(maxMembers, func(s *scanner, key []byte) bool {
 		raw, ok := s.raw()
 		m[string(key)] = raw
 		return ok

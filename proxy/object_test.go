@@ -47,7 +47,7 @@ func checkScan(t *testing.T, data []byte) {
 	nested := 0
 	bad2 := scanObject(data, func(s *scanner, _ []byte) bool {
 		if s.peek() == '{' {
-			return s.object(func(s *scanner, _ []byte) bool { nested++; return s.value() })
+			return s.object(maxMembers, func(s *scanner, _ []byte) bool { nested++; return s.value() })
 		}
 		return s.value()
 	})

@@ -56,6 +56,7 @@ func (s *Server) activate(ctx context.Context, c *call, r *request) (response, e
 	if r.refused != nil {
 		return response{}, r.refused
 	}
+	m, unknown := s.lookUp(ctx, c)
 	a, err := parseActivation(r.body)
 	if err != nil {
 		return response{}, err
@@ -64,10 +65,7 @@ func (s *Server) activate(ctx context.Context, c *call, r *request) (response, e
 		c.request.ID = a.id
 	}
 	switch a.kind {
-	case '{', 'n', 0: // the arguments, null, no value
-	case '[':
-		return response{}, actions.Errorf(actions.Invalid,
-			"%s takes named arguments: value must be an object, not an array", c.request.Model)
+	case '{', '[', 'n', 0: // the arguments, null, no value
 	default:
 		const text = "The action did not receive a dictionary or array as an argument."
 		return whiskText(http.StatusNotFound, text), actions.Errorf(actions.Invalid, text)
@@ -80,18 +78,35 @@ func (s *Server) activate(ctx context.Context, c *call, r *request) (response, e
 			return response{}, ctx.Err()
 		}
 	}
-	m, err := s.lookUp(ctx, c)
-	if err != nil {
-		return response{}, err
+	if unknown != nil {
+		return response{}, unknown
 	}
 	if c.request.Verb == actions.Metadata {
-		return jsonResponse(http.StatusOK, s.modelDocument(m)), nil
+		return jsonResponse(http.StatusOK, s.modelDocument(m, s.current(ctx, m, r))), nil
 	}
-	c.values.JSON, c.accept = a.values, jsonText(a.values["accept"])
+	if err := c.take(&a, m); err != nil {
+		return response{}, err
+	}
 	if err := s.invoke(ctx, c, m); err != nil {
 		return response{}, err
 	}
 	return s.result(&c.response)
+}
+
+// take takes the arguments of an activation.
+func (c *call) take(a *activation, m actions.Model) (err error) {
+	switch {
+	case m.ParsesArguments():
+		c.given, err = a.given()
+	case a.kind == '[':
+		return actions.Errorf(actions.Invalid, "%s takes named arguments: value must be an object, not an array", m.Name)
+	case a.many:
+		return actions.Errorf(actions.Invalid, "Error unmarshaling request: %s", errTooMany())
+	default:
+		c.values.JSON = a.values
+	}
+	c.accept = jsonText(a.values["accept"])
+	return err
 }
 
 // withDeadline ends ctx the margin before the platform gives up.
@@ -103,20 +118,26 @@ func (s *Server) withDeadline(ctx context.Context, now, deadline time.Time) (con
 // An activation is the body of a /run.
 type activation struct {
 	id       string
-	deadline time.Time // zero when there is none
-	kind     byte      // the first byte of value, 0 without one
+	deadline time.Time       // zero when there is none
+	kind     byte            // the first byte of value, 0 without one
+	value    json.RawMessage // as it came
 	values   map[string]json.RawMessage
+	many     bool // value has more members than values
+	others   []keyed
+}
+
+// A keyed is a member of a JSON object.
+type keyed struct {
+	key []byte
+	raw json.RawMessage
 }
 
 // parseActivation takes a /run body apart. Its values are slices of the body.
 func parseActivation(body []byte) (activation, error) {
-	var a activation
+	a := activation{others: make([]keyed, 0, 8)}
 	bad := scanObject(body, func(s *scanner, key []byte) bool {
 		if string(key) == "value" {
-			a.kind, a.values = s.peek(), make(map[string]json.RawMessage, 8)
-			if a.kind == '{' {
-				return s.members(a.values)
-			}
+			return a.takeValue(s)
 		}
 		raw, ok := s.raw()
 		switch string(key) {
@@ -125,12 +146,33 @@ func parseActivation(body []byte) (activation, error) {
 		case "deadline":
 			a.deadline = parseDeadline(raw)
 		}
+		a.others = append(a.others, keyed{key, raw})
 		return ok
 	})
 	if bad != nil {
 		return activation{}, actions.Errorf(actions.Invalid, "Error unmarshaling request: %s", bad.msg)
 	}
 	return a, nil
+}
+
+// takeValue moves past the value and keeps it and its members.
+func (a *activation) takeValue(s *scanner) bool {
+	start := s.pos
+	a.kind, a.many, a.values = s.peek(), false, make(map[string]json.RawMessage, 8)
+	ok := false
+	if a.kind == '{' {
+		ok = s.object(-1, func(s *scanner, key []byte) bool {
+			raw, ok := s.raw()
+			if a.many = a.many || len(a.values) == maxMembers; !a.many {
+				a.values[string(key)] = raw
+			}
+			return ok
+		})
+	} else {
+		ok = s.value()
+	}
+	a.value = s.data[start:s.pos:s.pos]
+	return ok
 }
 
 // parseDeadline reads a string or a number of milliseconds since 1970. What cannot be

@@ -18,10 +18,13 @@ type request struct {
 	query       string // as it was sent, without '?'
 	contentType string
 	accept      string
-	id          string         // what the caller called it, or a new one
-	model       string         // the {model} of the route
-	body        []byte         // nil when it must not be used again
-	refused     *actions.Error // why the body was not taken; body is empty
+	// header calls each for every header of that name, or of any name when it is empty;
+	// nil without headers.
+	header  func(name string, each func(name, value string))
+	id      string         // what the caller called it, or a new one
+	model   string         // the {model} of the route
+	body    []byte         // nil when it must not be used again
+	refused *actions.Error // why the body was not taken; body is empty
 }
 
 // A response is the answer to a request.

@@ -42,8 +42,11 @@ type Server struct {
 	buffers     sync.Pool // of *[]byte, for bodies
 	bodies      *budget
 	conns       *connections
-	idPrefix    string
-	ids         atomic.Uint64
+	// What the runtimes reported of models.
+	descriptions descriptions
+	idPrefix     string
+	base         string // of all routes of DEEPaaS
+	ids          atomic.Uint64
 
 	draining    atomic.Bool
 	initialized atomic.Bool            // an /init has succeeded or is being tried
@@ -210,6 +213,17 @@ func (s *Server) request(fc *fasthttp.RequestCtx) request {
 	}
 	if r.id == "" {
 		r.id = s.newID()
+	}
+	r.header = func(name string, each func(name, value string)) {
+		if name != "" {
+			for _, value := range h.PeekAll(name) {
+				each(name, string(value))
+			}
+			return
+		}
+		for name, value := range h.All() {
+			each(string(name), string(value))
+		}
 	}
 	return r
 }

@@ -189,7 +189,7 @@ func TestAnswersAreNotMixed(t *testing.T) {
 				args := fmt.Sprintf(`{"text":"%d-%d-%s"}`, client, i, strings.Repeat("x", (client*i*97)%20000))
 				path, body, want := "/run", `{"value":`+args+`}`, args
 				if i%2 == 1 {
-					path, body, want = predictPath, args, `{"status":"OK","predictions":`+args+"}\n"
+					path, body, want = predictPath, args, `{"status": "OK", "predictions": `+args+"}"
 				}
 				_, _ = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
 				resp, err := http.ReadResponse(br, nil)
