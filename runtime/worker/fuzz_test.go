@@ -116,7 +116,7 @@ func newDeaf(t *testing.T, control, responses []byte) *Worker {
 	if w.inFD, err = rawFD(w.in); err != nil {
 		t.Fatal(err)
 	}
-	if w.logs, err = newLogs(slog.New(slog.DiscardHandler), stdout[0], stderr[0]); err != nil {
+	if w.logs, err = newLogs(slog.New(slog.DiscardHandler), nil, stdout[0], stderr[0]); err != nil {
 		t.Fatal(err)
 	}
 	_ = stdout[1].Close()
@@ -203,7 +203,7 @@ func TestChildThatDoesNotRead(t *testing.T) {
 // Somebody who prints for ever into the pipes of a dead child is not listened to.
 func TestDrainEnds(t *testing.T) {
 	stdout, stderr := pipe(t), pipe(t)
-	l, err := newLogs(slog.New(slog.DiscardHandler), stdout[0], stderr[0])
+	l, err := newLogs(slog.New(slog.DiscardHandler), nil, stdout[0], stderr[0])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,9 +25,10 @@ const (
 )
 
 // A logs reads what a child prints. The lines of a call go to the call, all others to
-// the log.
+// the log; with an outlet all go there.
 type logs struct {
 	log     *slog.Logger
+	out     *outlet // may be nil
 	streams [2]stream
 	readers sync.WaitGroup // the goroutines of start
 
@@ -44,14 +45,26 @@ type logs struct {
 
 // A stream is one of the two pipes.
 type stream struct {
-	name    actions.Stream
-	file    *os.File
-	fd      int
-	partial []byte // a line without its end, guarded by logs.mu
+	name actions.Stream
+	file *os.File
+	fd   int
+	// partial is a line without its end, and returned says that the one before ended with
+	// a carriage return. Both are guarded by logs.mu.
+	partial  []byte
+	returned bool
 }
 
-func newLogs(log *slog.Logger, stdout, stderr *os.File) (*logs, error) {
-	l := &logs{log: log, buf: make([]byte, pipeSize), tailing: true}
+// newLogs reads the two pipes of a child, for output unless that is nil.
+func newLogs(log *slog.Logger, output func(actions.LogLine), stdout, stderr *os.File) (l *logs, err error) {
+	l = &logs{log: log, buf: make([]byte, pipeSize), tailing: true}
+	if output != nil {
+		l.out = newOutlet(output)
+		defer func() {
+			if err != nil {
+				l.out.close(0)
+			}
+		}()
+	}
 	l.streams[0] = stream{name: actions.Stdout, file: stdout}
 	l.streams[1] = stream{name: actions.Stderr, file: stderr}
 	for i := range l.streams {
@@ -115,7 +128,10 @@ func (l *logs) readLocked(s *stream) (int, error) {
 // splitLocked makes lines of what was read.
 func (l *logs) splitLocked(s *stream, b []byte) {
 	for len(b) > 0 {
-		line, rest, ended := bytes.Cut(b, []byte{'\n'})
+		if b = l.skipLocked(s, b); len(b) == 0 {
+			return
+		}
+		line, rest, ended := l.cutLocked(s, b)
 		if room := maxLine - len(s.partial); len(line) > room {
 			line, rest, ended = b[:room], b[room:], true
 		}
@@ -130,6 +146,34 @@ func (l *logs) splitLocked(s *stream, b []byte) {
 		}
 		l.addLocked(s.name, line)
 	}
+}
+
+// cutLocked returns what is before the first end of a line in b, and what is behind it.
+// For an outlet a carriage return is an end too, for there are programs that show their
+// progress so.
+func (l *logs) cutLocked(s *stream, b []byte) (line, rest []byte, ended bool) {
+	if l.out == nil {
+		return bytes.Cut(b, []byte{'\n'})
+	}
+	i := bytes.IndexAny(b, "\r\n")
+	if i < 0 {
+		return b, nil, false
+	}
+	s.returned = b[i] == '\r'
+	return b[:i], b[i+1:], true
+}
+
+// skipLocked returns b without the carriage returns that it begins with, which would end
+// an empty line, and without the newline that belongs to the one before it.
+func (l *logs) skipLocked(s *stream, b []byte) []byte {
+	if l.out == nil || len(s.partial) > 0 {
+		return b
+	}
+	for len(b) > 0 && (b[0] == '\r' || b[0] == '\n' && s.returned) {
+		s.returned = b[0] == '\r'
+		b = b[1:]
+	}
+	return b
 }
 
 // flushLocked makes a line of what has no end yet.
@@ -148,12 +192,16 @@ func (l *logs) addLocked(name actions.Stream, text []byte) {
 		return
 	}
 	line := actions.LogLine{Stream: name, Text: string(text)}
-	if l.record {
+	switch {
+	case l.record:
 		l.size += len(text) + lineCost
 		l.lines = append(l.lines, line)
 		return
+	case l.out != nil:
+		l.out.put(line)
+	default:
+		l.stray = append(l.stray, line)
 	}
-	l.stray = append(l.stray, line)
 	if l.tailing {
 		if len(l.tail) == tailSize {
 			l.tail = append(l.tail[:0], l.tail[1:]...)
@@ -185,7 +233,7 @@ func (l *logs) print(lines []actions.LogLine) {
 func (l *logs) begin() {
 	l.mu.Lock()
 	l.flushLocked()
-	l.record = true
+	l.record = l.out == nil
 	stray := l.takeStrayLocked()
 	l.mu.Unlock()
 	l.print(stray)
@@ -209,6 +257,9 @@ func (l *logs) end() []actions.LogLine {
 	stray := l.takeStrayLocked()
 	l.mu.Unlock()
 	l.print(stray)
+	if l.out != nil {
+		l.out.flush(drainGrace)
+	}
 	return lines
 }
 
@@ -260,11 +311,17 @@ func (l *logs) drain(patience time.Duration) {
 	stray := l.takeStrayLocked()
 	l.mu.Unlock()
 	l.print(stray)
+	if l.out != nil {
+		l.out.flush(patience)
+	}
 }
 
 // close closes the pipes. There is no call any more, and drain has returned.
 func (l *logs) close() {
 	for i := range l.streams {
 		_ = l.streams[i].file.Close()
+	}
+	if l.out != nil {
+		l.out.close(drainGrace)
 	}
 }

@@ -54,6 +54,12 @@ type Config struct {
 	// Log takes the lines that the child prints outside of a call. The default is to
 	// discard them.
 	Log *slog.Logger
+	// Output, when it is set, gets every line as it comes, also during a call, in place of
+	// Log and of the answers. A carriage return ends a line too. It is called by one
+	// goroutine at a time, and has got the lines of a call when the call returns, and all
+	// of them at Done, unless it takes longer than half a second then. While it does not
+	// return, up to 10 MiB of lines wait; more are dropped, and a line says how many.
+	Output func(actions.LogLine)
 }
 
 func (c *Config) setDefaults() error {
@@ -178,7 +184,7 @@ func (w *Worker) launch() (err error) {
 	}
 	w.in, w.out = in[1], out[0]
 	if w.inFD, err = rawFD(w.in); err == nil {
-		w.logs, err = newLogs(w.cfg.Log, stdout[0], stderr[0])
+		w.logs, err = newLogs(w.cfg.Log, w.cfg.Output, stdout[0], stderr[0])
 	}
 	if err != nil {
 		w.proc.kill()

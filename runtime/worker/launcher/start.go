@@ -45,6 +45,7 @@ type Run struct {
 	MaxPayload  int64
 	StopGrace   time.Duration
 	CancelGrace time.Duration
+	Output      func(actions.LogLine)
 	// Concurrency is how many calls the worker takes at a time. The default is that of
 	// Spec.
 	Concurrency int
@@ -113,6 +114,7 @@ func (l *Launcher) config(home string, run *Run) (worker.Config, error) {
 		Concurrency: run.Concurrency,
 		CancelGrace: run.CancelGrace,
 		StopGrace:   run.StopGrace,
+		Output:      run.Output,
 		Log:         l.cfg.Log.With("model", run.Model.Name),
 	}, nil
 }
