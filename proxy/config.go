@@ -32,6 +32,23 @@ type Catalog interface {
 	Model(ctx context.Context, name string) (actions.Model, error)
 }
 
+// Jobs are invocations that outlive their request. Many may call it at the same time.
+// What is asked of an unknown one is an actions.Error NotFound.
+type Jobs interface {
+	// Submit starts a training. shown are its arguments as its status shows them. The
+	// request's bytes are the caller's again when it returns.
+	Submit(ctx context.Context, req actions.Request, shown json.RawMessage) (actions.Job, error)
+	// List returns the jobs of a model, the oldest first.
+	List(ctx context.Context, model string) ([]actions.Job, error)
+	// Job returns one job.
+	Job(ctx context.Context, model, id string) (actions.Job, error)
+	// Cancel ends a job, for which it waits up to 5 s, and removes its record. It
+	// returns the job as it ended.
+	Cancel(ctx context.Context, model, id string) (actions.Job, error)
+	// Logs returns what the model printed in a job.
+	Logs(ctx context.Context, model, id string) ([]byte, error)
+}
+
 // Config says what a Server serves. Invoker and Catalog are required.
 type Config struct {
 	Invoker Invoker
@@ -46,6 +63,18 @@ type Config struct {
 	// Warm makes a model ready. /init calls it for the chosen model, so that it answers
 	// 200 only when /run can predict. Nil is not called.
 	Warm func(ctx context.Context, model string) error
+
+	// Jobs runs trainings. Nil means that no model can be trained over DEEPaaS.
+	Jobs Jobs
+	// BasePath is the path that the routes of DEEPaaS and the page are below, "/a/b".
+	// /init, /run, /healthz, /readyz and /metrics stay at the root. The default is none.
+	BasePath string
+	// NoPredict and NoTrain turn these endpoints off, which DEEPaaS answers with 402.
+	NoPredict, NoTrain bool
+	// NoDocs turns the page /api off.
+	NoDocs bool
+	// Debug shows the last MiB of what models printed to everybody who asks /v2/debug/.
+	Debug bool
 
 	// MaxBody is the most bytes that a request's body may have. The default is 48 MiB.
 	MaxBody int64

@@ -35,13 +35,14 @@ func (s *Server) stableVersion() version {
 
 // versionsPage answers GET /.
 func (s *Server) versionsPage(context.Context, *request) response {
+	links := []link{{"help", "text/html", s.base + "/api"}, {"describedby", jsonType, s.base + "/swagger.json"}}
+	if s.cfg.NoDocs {
+		links = links[1:]
+	}
 	return pageResponse(struct {
 		Versions []version `json:"versions"`
 		Links    []link    `json:"links"`
-	}{
-		Versions: []version{s.stableVersion()},
-		Links:    []link{{"help", "text/html", s.base + "/api"}, {"describedby", jsonType, s.base + "/swagger.json"}},
-	})
+	}{[]version{s.stableVersion()}, links})
 }
 
 // versionPage answers GET /v2/.
@@ -80,48 +81,49 @@ func (s *Server) refuse(ctx context.Context, r *request, err error) response {
 	return failure(e)
 }
 
-// predict answers POST /v2/models/{model}/predict/, train the same with train. A
-// training is answered when it is done.
+// predict answers POST /v2/models/{model}/predict/.
 func (s *Server) predict(ctx context.Context, r *request) response {
-	return s.deepaas(ctx, r, actions.Predict)
+	if s.cfg.NoPredict {
+		return paymentRequired()
+	}
+	return s.deepaas(ctx, r, actions.Predict, s.predictions)
 }
 
-func (s *Server) train(ctx context.Context, r *request) response {
-	return s.deepaas(ctx, r, actions.Train)
-}
-
-func (s *Server) deepaas(ctx context.Context, r *request, verb actions.Verb) response {
+// deepaas answers one call of a model. With an error, do may return the response that
+// DEEPaaS has for it.
+func (s *Server) deepaas(ctx context.Context, r *request, verb actions.Verb,
+	do func(context.Context, *call, actions.Model, *request) (response, error),
+) response {
 	c := &call{
 		protocol: "deepaas", requestID: r.id, start: time.Now(),
 		request: actions.Request{Model: r.model, Verb: verb, ID: r.id},
 	}
-	resp, err := s.deepaasCall(ctx, c, r)
+	var resp response
+	m, err := s.lookUp(ctx, c)
+	if err == nil {
+		resp, err = do(ctx, c, m, r)
+	}
 	e := s.observe(ctx, c, err)
 	if e == nil || resp.status != 0 {
 		return resp
 	}
 	resp = failure(e)
-	if e.Code == actions.Unsupported && e.Status == 0 && !c.given.is && verb == actions.Predict && c.accept != "" && c.accept != "*/*" {
+	if e.Code == actions.Unsupported && e.Status == 0 && !c.given.is && verb == actions.Predict &&
+		c.accept != "" && c.accept != "*/*" {
 		resp.status = http.StatusNotAcceptable
 	}
 	return resp
 }
 
-// deepaasCall runs one call. With an error it may return the response that DEEPaaS has
-// for it.
-func (s *Server) deepaasCall(ctx context.Context, c *call, r *request) (response, error) {
-	m, err := s.lookUp(ctx, c)
-	if err != nil {
-		return response{}, err
-	}
-	resp, err := s.readArguments(c, m, r)
-	if err != nil {
+// predictions runs one call and answers with what the model answered.
+func (s *Server) predictions(ctx context.Context, c *call, m actions.Model, r *request) (response, error) {
+	if resp, err := s.readArguments(c, m, r); err != nil {
 		return resp, err
 	}
 	if err := s.invoke(ctx, c, m); err != nil {
 		return response{}, err
 	}
-	return predictions(&c.response), nil
+	return envelope(&c.response), nil
 }
 
 // readArguments reads what the caller gave into the call.
@@ -170,8 +172,8 @@ func wanted(v actions.Values) string {
 	return jsonText(v.JSON["accept"])
 }
 
-// predictions answers with what the model answered, in the bytes that Python would.
-func predictions(a *actions.Response) response {
+// envelope answers with what the model answered, in the bytes that Python would.
+func envelope(a *actions.Response) response {
 	if isJSON(a.ContentType) {
 		data := a.Data
 		if len(data) == 0 {

@@ -95,7 +95,8 @@ func TestRedirectMethods(t *testing.T) {
 func TestMethods(t *testing.T) {
 	s, _ := newServer(t, Config{Model: "echo"})
 	for path, want := range map[string]string{
-		"/run": "POST", "/init": "POST", predictPath: "POST", "/v2/models/echo/train/": "POST",
+		"/run": "POST", "/init": "POST", predictPath: "POST", "/v2/models/echo/train/": "GET, HEAD, POST",
+		"/v2/models/echo/train/a": "GET, HEAD, DELETE", "/v2/models/echo/train/a/logs": "GET, HEAD", "/v2/debug/": "GET, HEAD",
 		"/": "GET, HEAD", "/v2/models/echo/": "GET, HEAD", "/healthz": "GET, HEAD", "/metrics": "GET, HEAD",
 	} {
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "get"} {

@@ -20,11 +20,11 @@ type request struct {
 	accept      string
 	// header calls each for every header of that name, or of any name when it is empty;
 	// nil without headers.
-	header  func(name string, each func(name, value string))
-	id      string         // what the caller called it, or a new one
-	model   string         // the {model} of the route
-	body    []byte         // nil when it must not be used again
-	refused *actions.Error // why the body was not taken; body is empty
+	header      func(name string, each func(name, value string))
+	id          string         // what the caller called it, or a new one
+	model, uuid string         // the {model} and {uuid} of the route
+	body        []byte         // nil when it must not be used again
+	refused     *actions.Error // why the body was not taken; body is empty
 }
 
 // A response is the answer to a request.
@@ -36,16 +36,17 @@ type response struct {
 	allow       string // header Allow
 	location    string // header Location
 	disposition string // header Content-Disposition
+	policy      string // header Content-Security-Policy
 	retryAfter  int    // header Retry-After in seconds, 0 for none
 }
 
 // A handler answers one kind of request.
 type handler func(ctx context.Context, r *request) response
 
-// A route says which handlers answer a path. One segment of it may be {model}.
+// A route says which handlers answer a path. A segment of it may be {model} or {uuid}.
 type route struct {
-	path      string
-	get, post handler
+	path           string
+	get, post, del handler
 	// always says that the route answers also while the server is draining.
 	always bool
 	// anySize says that the handler answers to bodies that are too large.
@@ -59,25 +60,41 @@ func (rt *route) handler(method string) handler {
 		return rt.get
 	case http.MethodPost:
 		return rt.post
+	case http.MethodDelete:
+		return rt.del
 	}
 	return nil
 }
 
 // routes is the table of all routes, the most used first.
 func (s *Server) routes() []route {
-	return []route{
+	table := []route{
 		{path: "/run", post: s.run, always: true, anySize: true},
-		{path: "/v2/models/{model}/predict/", post: s.predict},
+		{path: s.base + "/v2/models/{model}/predict/", post: s.predict},
 		{path: "/healthz", get: s.healthz, always: true},
 		{path: "/readyz", get: s.readyz, always: true},
 		{path: "/metrics", get: s.metricsPage, always: true},
 		{path: "/init", post: s.init},
-		{path: "/v2/models/{model}/train/", post: s.train},
+	}
+	for _, rt := range []route{
+		{path: "/v2/models/{model}/train/", get: s.trainings, post: s.train},
+		{path: "/v2/models/{model}/train/{uuid}", get: s.training, del: s.cancelTraining},
+		{path: "/v2/models/{model}/train/{uuid}/", get: s.training, del: s.cancelTraining},
+		{path: "/v2/models/{model}/train/{uuid}/logs", get: s.trainingLogs},
+		{path: "/v2/models/{model}/train/{uuid}/logs/", get: s.trainingLogs},
 		{path: "/v2/models/{model}/", get: s.modelPage},
 		{path: "/v2/models/", get: s.modelsPage},
+		{path: "/v2/debug/", get: s.debugPage},
 		{path: "/v2/", get: s.versionPage},
 		{path: "/", get: s.versionsPage},
+	} {
+		rt.path = s.base + rt.path
+		table = append(table, rt)
 	}
+	if s.base != "" {
+		table = append(table, route{path: s.base, get: s.versionsPage})
+	}
+	return table
 }
 
 // handle answers a request. A panic of a handler becomes a 500.
@@ -111,28 +128,40 @@ func (s *Server) handle(ctx context.Context, r *request) (resp response) {
 	return h(ctx, r)
 }
 
-// match finds the route of a request and sets the request's model.
+// match finds the route of a request and sets the parts of its path.
 func (s *Server) match(r *request) (*route, bool) {
 	for i := range s.table {
-		if model, ok := matchPath(s.table[i].path, r.path); ok {
-			r.model = model
+		if matchPath(s.table[i].path, r.path, r) {
 			return &s.table[i], true
 		}
 	}
 	return nil, false
 }
 
-// matchPath matches a path and returns what stands for {model}.
-func matchPath(pattern, path string) (model string, ok bool) {
-	before, after, ok := strings.Cut(pattern, "{model}")
-	if !ok {
-		return "", pattern == path
+// matchPath matches a path, segment by segment, and notes what stands for {model} and
+// {uuid}.
+func matchPath(pattern, path string, r *request) bool {
+	if !strings.Contains(pattern, "{") {
+		return pattern == path
 	}
-	if !strings.HasPrefix(path, before) || !strings.HasSuffix(path[len(before):], after) {
-		return "", false
+	model, uuid := "", ""
+	for pattern != "" || path != "" {
+		want, moreWant, slash := strings.Cut(pattern, "/")
+		got, more, slashed := strings.Cut(path, "/")
+		switch {
+		case slash != slashed:
+			return false
+		case want == "{model}" && got != "":
+			model = got
+		case want == "{uuid}" && got != "":
+			uuid = got
+		case want != got:
+			return false
+		}
+		pattern, path = moreWant, more
 	}
-	model = path[len(before) : len(path)-len(after)]
-	return model, model != "" && !strings.Contains(model, "/")
+	r.model, r.uuid = model, uuid
+	return true
 }
 
 // unknown answers a request for which there is no route: if there is one with a slash
@@ -160,6 +189,9 @@ func methodNotAllowed(rt *route, r *request) response {
 	}
 	if rt.post != nil {
 		allow = append(allow, http.MethodPost)
+	}
+	if rt.del != nil {
+		allow = append(allow, http.MethodDelete)
 	}
 	resp := jsonResponse(http.StatusMethodNotAllowed, errorBody{
 		Error: fmt.Sprintf("%s does not take %s", short(r.path), short(r.method)), Code: actions.Unsupported,

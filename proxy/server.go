@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -44,6 +45,7 @@ type Server struct {
 	conns       *connections
 	// What the runtimes reported of models.
 	descriptions descriptions
+	printed      printed // by models, for Config.Debug
 	idPrefix     string
 	base         string // of all routes of DEEPaaS
 	ids          atomic.Uint64
@@ -65,6 +67,9 @@ func New(cfg Config) *Server {
 	s.activations.out, s.activations.err = cfg.Stdout, cfg.Stderr
 	s.activations.failed, s.activations.log = s.metrics.logFailed, cfg.Log
 	s.bodies = newBudget(cfg.MaxBodies)
+	if base := path.Clean("/" + cfg.BasePath); base != "/" {
+		s.base = base
+	}
 	s.table = s.routes()
 	if cfg.Model != "" {
 		s.action.Store(&action{model: cfg.Model, verb: actions.Predict})
@@ -106,12 +111,13 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 
 // http makes the HTTP server; its requests end with ctx.
 func (s *Server) http(ctx context.Context) *fasthttp.Server {
+	deepaas := []byte(s.base + "/v2/")
 	return &fasthttp.Server{
 		Handler: func(fc *fasthttp.RequestCtx) {
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()
 			if c, ok := fc.Conn().(*connection); ok {
-				s.conns.begin(c, cancel, bytes.HasPrefix(fc.Path(), []byte("/v2/")))
+				s.conns.begin(c, cancel, bytes.HasPrefix(fc.Path(), deepaas))
 			}
 			s.serve(ctx, fc)
 		},
@@ -293,7 +299,10 @@ func (s *Server) send(fc *fasthttp.RequestCtx, id string, resp response) {
 	h.SetContentType(resp.contentType)
 	h.Set("X-Request-Id", id)
 	for _, header := range []struct{ name, value string }{
-		{"Allow", resp.allow}, {"Location", resp.location}, {"Content-Disposition", resp.disposition},
+		{"Allow", resp.allow},
+		{"Location", resp.location},
+		{"Content-Disposition", resp.disposition},
+		{"Content-Security-Policy", resp.policy},
 	} {
 		if header.value != "" {
 			h.Set(header.name, header.value)

@@ -33,6 +33,7 @@ func TestClientLeaves(t *testing.T) {
 		{"run: resets", "/run", resets, true},
 		{"predict: waits", predictPath, stays, false},
 		{"predict: half-closes", predictPath, halfClose, true},
+		{"predict below a base path: half-closes", "/a/b" + predictPath, halfClose, true},
 		{"predict: closes", predictPath, closes, true},
 		{"predict: resets", predictPath, resets, true},
 	} {
@@ -49,7 +50,7 @@ func TestClientLeaves(t *testing.T) {
 					return actions.Response{ContentType: jsonType, Data: []byte(`{"done":true}`)}, nil
 				}
 			}}
-			r := start(t, Config{Model: "echo", Invoker: inv})
+			r := start(t, Config{Model: "echo", Invoker: inv, BasePath: strings.TrimSuffix(strings.TrimSuffix(tt.path, predictPath), "/run")})
 			c := r.dial(t)
 			_, _ = io.WriteString(c, strings.Replace(runEmpty, "/run", tt.path, 1))
 			<-begun
