@@ -86,6 +86,7 @@ func (s *Server) routes() []route {
 		{path: "/v2/models/", get: s.modelsPage},
 		{path: "/v2/debug/", get: s.debugPage},
 		{path: "/v2/", get: s.versionPage},
+		{path: "/swagger.json", get: s.swaggerPage},
 		{path: "/", get: s.versionsPage},
 	} {
 		rt.path = s.base + rt.path

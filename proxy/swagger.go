@@ -1,0 +1,201 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+
+	"github.com/deepfn/deepfn/actions"
+)
+
+// An object of the OpenAPI document.
+type fields map[string]any
+
+// swaggerPage answers GET /swagger.json with the routes in the words of OpenAPI 2.0, as
+// upstream does and its user interfaces read.
+func (s *Server) swaggerPage(ctx context.Context, r *request) response {
+	models, err := s.cfg.Catalog.Models(ctx)
+	if err != nil {
+		return s.refuse(ctx, r, err)
+	}
+	paths := fields{}
+	s.swaggerOfPlatforms(paths)
+	for _, m := range models {
+		s.swaggerOfModel(paths, m, s.description(m))
+	}
+	version := s.cfg.Version
+	if version == "" {
+		version = "unknown"
+	}
+	doc := &document{}
+	doc.set("swagger", "2.0")
+	doc.set("info", fields{
+		"title": "deepfn: DEEPaaS V2 API", "version": version,
+		"description": "Predictions and trainings of the models of this server over the DEEPaaS V2 API.",
+	})
+	doc.set("paths", paths)
+	doc.set("definitions", definitions())
+	return pageResponse(doc)
+}
+
+// swaggerOfPlatforms describes the routes that are no model's.
+func (s *Server) swaggerOfPlatforms(paths fields) {
+	add := func(path, method, tag, summary, schema string, more fields) {
+		op := operation(tag, summary, answers("the document", schema), more)
+		paths[path] = fields{method: op}
+	}
+	text := fields{"produces": []string{"text/plain"}}
+	add(s.base+"/", "get", "versions", "Get available API versions", "Versions", nil)
+	add(s.base+"/v2/", "get", "versions", "Get V2 API version information", "Version", nil)
+	add(s.base+"/v2/models/", "get", "models", "Return the models and their information", "ModelList", nil)
+	add(s.base+"/v2/debug/", "get", "debug", "Return what the models printed, if the server shows that", "", fields{
+		"produces": []string{"text/plain"}, "responses": fields{
+			"200": fields{"description": "the last lines"}, "204": fields{"description": "the server does not show them"},
+		},
+	})
+	add("/healthz", "get", "health", "Say that the process lives", "", nil)
+	add("/readyz", "get", "health", "Say whether the server can predict", "", fields{"responses": fields{
+		"200": fields{"description": "it can"}, "503": fields{"description": "it cannot, with the reason"},
+	}})
+	add("/metrics", "get", "health", "Return metrics for Prometheus", "", text)
+	body := fields{"consumes": []string{jsonType}, "parameters": []fields{{
+		"in": "body", "name": "activation", "required": true, "schema": fields{"type": "object"},
+	}}}
+	add("/init", "post", "openwhisk", "Initialize the action of OpenWhisk", "", body)
+	add("/run", "post", "openwhisk", "Run an activation of OpenWhisk", "", body)
+}
+
+// swaggerOfModel describes the routes of a model.
+func (s *Server) swaggerOfModel(paths fields, m actions.Model, d *actions.Description) {
+	at := s.base + "/v2/models/" + url.PathEscape(m.Name)
+	paths[at+"/"] = fields{"get": operation("models", "Return model's metadata", answers("the metadata", "ModelMeta"), nil)}
+	if !s.cfg.NoPredict && (d == nil || d.Predict != nil) {
+		paths[at+"/predict/"] = fields{"post": predictOperation(m, d)}
+	}
+	if s.cfg.NoTrain {
+		return
+	}
+	train := fields{"get": operation("models", "Get a list of trainings (running or completed)", answers("the trainings", "TrainingList"), nil)}
+	if s.cfg.Jobs != nil && m.ParsesArguments() && (d == nil || d.Train != nil) {
+		train["post"] = trainOperation(d)
+	}
+	paths[at+"/train/"] = train
+	uuid := []fields{{"in": "path", "name": "uuid", "required": true, "type": "string"}}
+	paths[at+"/train/{uuid}"] = fields{
+		"get":    operation("models", "Get status of a training", answers("the training", "Training"), fields{"parameters": uuid}),
+		"delete": operation("models", "Cancel a running training", answers("the training as it ended", "Training"), fields{"parameters": uuid}),
+	}
+	paths[at+"/train/{uuid}/logs"] = fields{"get": operation("models", "Get what a training printed",
+		fields{"200": fields{"description": "the lines"}}, fields{"parameters": uuid, "produces": []string{"text/plain"}})}
+}
+
+func predictOperation(m actions.Model, d *actions.Description) fields {
+	schema := fields{"$ref": "#/definitions/Prediction"}
+	if d != nil && len(d.Response) > 0 {
+		schema = swaggerSchema(d.Response)
+	}
+	more := fields{"responses": fields{
+		"200": fields{"description": "the prediction", "schema": schema},
+		"400": fields{"description": "the request cannot be read", "schema": fields{"$ref": "#/definitions/Failure"}},
+		"422": fields{"description": "an argument is wrong", "schema": fields{"$ref": "#/definitions/Fields"}},
+	}}
+	var parameters []actions.Parameter
+	switch {
+	case d != nil:
+		parameters = d.Predict.Parameters
+	case m.ParsesArguments():
+		more["description"] = "The model has not been loaded yet; its arguments are known when it has."
+	default:
+		for _, a := range m.Arguments {
+			parameters = append(parameters, actions.Parameter{Argument: a})
+		}
+	}
+	addParameters(more, parameters)
+	if produces := acceptable(parameters); produces != nil {
+		more["produces"] = produces
+	}
+	return operation("models", "Make a prediction given the input data", nil, more)
+}
+
+func trainOperation(d *actions.Description) fields {
+	more := fields{}
+	if d != nil {
+		addParameters(more, d.Train.Parameters)
+	}
+	return operation("models", "Retrain model with available data", answers("the training that was started", "Training"), more)
+}
+
+// operation makes an operation; more wins over what it has by default.
+func operation(tag, summary string, responses, more fields) fields {
+	op := fields{
+		"tags": []string{tag}, "summary": summary, "produces": []string{jsonType},
+		"parameters": []fields{}, "responses": responses,
+	}
+	maps.Copy(op, more)
+	return op
+}
+
+// answers are the usual responses of an operation: a definition, or anything.
+func answers(description, definition string) fields {
+	ok := fields{"description": description}
+	if definition != "" {
+		ok["schema"] = fields{"$ref": "#/definitions/" + definition}
+	}
+	return fields{"200": ok, "default": fields{
+		"description": "an error", "schema": fields{"$ref": "#/definitions/Failure"},
+	}}
+}
+
+// acceptable is what the argument accept of a model may be, nil when it has none.
+func acceptable(parameters []actions.Parameter) []string {
+	for _, p := range parameters {
+		if p.Name != "accept" {
+			continue
+		}
+		var types []string
+		for _, c := range p.Choices {
+			if text := jsonText(c); text != "" && !slices.Contains(types, text) {
+				types = append(types, text)
+			}
+		}
+		return types
+	}
+	return nil
+}
+
+// definitions are the schemas of the answers.
+func definitions() fields {
+	text := fields{"type": "string"}
+	object := func(properties fields, required ...string) fields {
+		schema := fields{"type": "object", "properties": properties}
+		if required != nil {
+			schema["required"] = required
+		}
+		return schema
+	}
+	list := func(name string) fields {
+		return fields{"type": "array", "items": fields{"$ref": fmt.Sprintf("#/definitions/%s", name)}}
+	}
+	return fields{
+		"Failure":  object(fields{"error": text, "code": text}, "error"),
+		"Fields":   fields{"type": "object", "additionalProperties": fields{"type": "array", "items": text}},
+		"Location": object(fields{"rel": text, "href": text, "type": text}, "rel", "href"),
+		"Version":  object(fields{"version": text, "id": text, "links": list("Location")}, "version", "id"),
+		"Versions": object(fields{"versions": list("Version"), "links": list("Location")}),
+		"ModelMeta": object(fields{
+			"id": text, "name": text, "description": text, "license": text, "author": text, "version": text,
+			"url": text, "links": list("Location"),
+		}, "id", "name"),
+		"ModelList":  object(fields{"models": list("ModelMeta")}, "models"),
+		"Prediction": object(fields{"status": text, "predictions": fields{}}, "status", "predictions"),
+		"Training": object(fields{
+			"date": text, "args": fields{"type": "object"}, "uuid": text,
+			"status":  fields{"type": "string", "enum": []string{"running", "error", "done", "cancelled", "interrupted"}},
+			"message": text, "result": object(fields{"output": fields{}, "finish_date": text, "duration": text}),
+			"progress": object(fields{"fraction": fields{"type": "number"}, "text": text}),
+		}, "date", "args", "uuid", "status"),
+		"TrainingList": list("Training"),
+	}
+}
