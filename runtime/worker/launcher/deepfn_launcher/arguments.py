@@ -20,11 +20,12 @@ from __future__ import annotations
 
 import copy
 import http.cookies
-import json
 import sys
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from . import accept as negotiation
+from . import jsonable
+from .failure import fields_of
 from .incoming import Incoming, NotAFile, deliver, from_json, incoming, is_data_uri
 from .words import (
     FROM_CONTEXT,
@@ -210,15 +211,7 @@ def _decode(raw: Optional[RawJSON]) -> Any:
     """Return the JSON value of a request; {} when there is none. Raises Failure."""
     if raw is None or len(raw) == 0:
         return {}
-    try:
-        from . import jsonable
-    except ImportError:
-        try:
-            value = json.loads(bytes(raw))
-        except (ValueError, RecursionError):
-            raise Failure("invalid", "Invalid JSON body.") from None
-    else:
-        value = jsonable.loads(raw)
+    value = jsonable.loads(raw)
     return {} if value is None else value
 
 
@@ -337,7 +330,7 @@ class Arguments:
         except Exception as err:
             if not hasattr(err, "messages") or not has_base(err, "ValidationError"):
                 raise
-            messages = _flatten(err.messages)
+            messages = fields_of(err.messages)
             messages.update(wrong)
             raise _invalid(messages) from None
         if wrong:
@@ -399,28 +392,6 @@ def _file(spec: _Spec, place: str, value: Any, store: Store) -> Any:
 def _invalid(fields: Mapping[str, List[str]]) -> Failure:
     said = "; ".join("{}: {}".format(name, " ".join(msgs)) for name, msgs in fields.items())
     return Failure("invalid", said, fields=fields)
-
-
-def _flatten(messages: Any) -> Dict[str, List[str]]:
-    """Return an error's messages as a list for each argument.
-
-    Those inside of an argument get their place as a prefix: ``{"a": {0: ["x"]}}`` becomes
-    ``{"a": ["0: x"]}``.
-    """
-    if not isinstance(messages, dict):
-        return {"_schema": _lines(messages)}
-    return {str(name): _lines(inner) for name, inner in messages.items()}
-
-
-def _lines(messages: Any, prefix: str = "") -> List[str]:
-    if isinstance(messages, dict):
-        found: List[str] = []
-        for name, inner in messages.items():
-            found += _lines(inner, f"{prefix}.{name}" if prefix else str(name))
-        return found
-    if isinstance(messages, (list, tuple)):
-        return [line for message in messages for line in _lines(message, prefix)]
-    return [f"{prefix}: {messages}" if prefix else str(messages)]
 
 
 def _choices(field: Any) -> List[str]:

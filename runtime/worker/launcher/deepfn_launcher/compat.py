@@ -182,8 +182,8 @@ def explain(err: BaseException) -> str:
         return ""
     return (
         f"the module passes {found.group(1)!r} to a field, which marshmallow 3 took and "
-        f"marshmallow {major} does not; pin marshmallow<4 in the requirements, or write metadata={...} and "
-        "load_default in the module"
+        f"marshmallow {major} does not; pin marshmallow<4 in the requirements, or change the "
+        "module to metadata={...} and load_default"
     )
 
 

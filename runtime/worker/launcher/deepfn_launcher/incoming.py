@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+import mimetypes
 import re
 import sys
 import urllib.parse
 from typing import IO, Any, Callable, Dict, Mapping, Optional, Tuple, Type
 
 from . import compat
+from .answer import OCTETS, sniff
+from .uploads import suffix
 from .words import Store, Upload
-
-OCTETS = "application/octet-stream"
 
 
 class NotAFile(Exception):
@@ -119,24 +120,26 @@ def from_json(name: str, value: Any) -> Upload:
     """Return the file that a JSON value holds.
 
     It is a base64 string, a ``data:`` URI, or an object with ``data``, which is one of the
-    two, and optionally ``filename`` and ``content_type``. Raises NotAFile.
+    two, and optionally ``filename`` and ``content_type``. What is not said of the two is
+    guessed from the other and the bytes. Raises NotAFile.
     """
-    if isinstance(value, str):
-        content_type, data = _decode(value)
-        return Upload(name, "", content_type, memoryview(data))
-    if not isinstance(value, dict):
+    filename: Any = ""
+    named_type: Any = ""
+    if isinstance(value, dict):
+        filename, named_type = value.get("filename"), value.get("content_type")
+        value = value.get("data")
+        if not isinstance(value, str):
+            raise NotAFile("Must be an uploaded file: an object with the member data in base64.")
+    if not isinstance(value, str):
         raise NotAFile("Must be an uploaded file.")
-    data_text = value.get("data")
-    if not isinstance(data_text, str):
-        raise NotAFile("Must be an uploaded file: an object with the member data in base64.")
-    content_type, data = _decode(data_text)
-    filename, named_type = value.get("filename"), value.get("content_type")
-    return Upload(
-        name,
-        filename if isinstance(filename, str) else "",
-        named_type if isinstance(named_type, str) and named_type else content_type,
-        memoryview(data),
-    )
+    content_type, data = _decode(value)
+    filename = filename if isinstance(filename, str) else ""
+    if isinstance(named_type, str) and named_type:
+        content_type = named_type
+    content_type = content_type or mimetypes.guess_type(filename)[0] or sniff(data[:64]) or OCTETS
+    # Modules take the kind of a file from its name, as a browser would have sent it.
+    filename = filename or name + suffix("", content_type)
+    return Upload(name, filename, content_type, memoryview(data))
 
 
 def is_data_uri(value: Any) -> bool:

@@ -15,7 +15,7 @@ import traceback
 import types
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
 
-from . import compat
+from . import compat, function
 from .module import ARGUMENT_NAMES, DeepaasModule
 from .words import Failure, Model, Setup
 
@@ -164,7 +164,7 @@ def _from_module(setup: Setup) -> Model:
     name, _, path = setup.module.partition(":")
     module = _guarded(name, lambda: importlib.import_module(name), wanted=name)
     if not path:
-        return _model_in(module, name, setup.main)
+        return _model_in(module, name, setup.main, by_name=True)
     found: Any = module
     for attribute in path.split("."):
         try:
@@ -173,7 +173,7 @@ def _from_module(setup: Setup) -> Model:
             msg = f"module {name} has no {path}"
             raise Failure("not_found", msg) from None
     if inspect.ismodule(found):
-        return _model_in(found, setup.module, setup.main)
+        return _model_in(found, setup.module, setup.main, by_name=True)
     return DeepaasModule(_object(found, setup.module), setup.module)
 
 
@@ -219,16 +219,17 @@ def _entry_points() -> Dict[str, Dict[str, Any]]:
 # What was imported
 
 
-def _model_in(module: types.ModuleType, name: str, main: str) -> Model:
-    """Return the model that a module is, or has in it."""
+def _model_in(module: types.ModuleType, name: str, main: str, by_name: bool = False) -> Model:
+    """Return the model that a module is, or has in it.
+
+    ``by_name`` says that it was named as modules of the catalog are, not as a file.
+    """
     namespace = vars(module)
-    if not main and _speaks_deepaas(namespace):
+    if not main and _speaks_deepaas(namespace, by_name):
         return DeepaasModule(module, name)
     if main and inspect.isclass(namespace.get(main)):
         return DeepaasModule(_object(namespace[main], name), name)
-    from . import function
-
-    found: Optional[Model] = function.find(namespace, main)
+    found = function.find(namespace, main)
     if found is not None:
         return found
     classes = [] if main else _model_classes(module)
@@ -245,19 +246,21 @@ def _model_in(module: types.ModuleType, name: str, main: str) -> Model:
     raise Failure("failed", msg.format(name))
 
 
-def _speaks_deepaas(namespace: Mapping[str, Any]) -> bool:
+def _speaks_deepaas(namespace: Mapping[str, Any], by_name: bool) -> bool:
     """Whether functions are those of the DEEPaaS V2 model API.
 
-    get_metadata and predict alone may be those of a plain function; then they are
-    DEEPaaS's if predict names no parameter, because without get_predict_args it gets none.
+    Beside get_metadata, or in a module of the catalog, predict is DEEPaaS's if it names no
+    parameter, because without get_predict_args it gets none; else it is a plain function.
     """
     if any(callable(namespace.get(name)) for name in ARGUMENT_NAMES):
         return True
     predict = namespace.get("predict")
-    if callable(namespace.get("main")) or not callable(namespace.get("get_metadata")):
+    if callable(namespace.get("main")):
+        return False
+    if not by_name and not callable(namespace.get("get_metadata")):
         return False
     if not callable(predict):
-        return True
+        return any(callable(namespace.get(name)) for name in _API)
     try:
         parameters = inspect.signature(predict).parameters.values()
     except (TypeError, ValueError):

@@ -1,0 +1,5 @@
+"""Only predict."""
+
+
+def predict(**kwargs):
+    return {"kwargs": sorted(kwargs)}
