@@ -40,6 +40,10 @@ type benchCatalog struct{ model actions.Model }
 func (b benchCatalog) Models(context.Context) ([]actions.Model, error)      { return nil, nil }
 func (b benchCatalog) Model(context.Context, string) (actions.Model, error) { return b.model, nil }
 
+func (b benchCatalog) Import(context.Context, actions.Source) (actions.Model, error) {
+	return b.model, nil
+}
+
 // runBody is a /run with a text of n bytes.
 func runBody(n int) string {
 	deadline := time.Now().Add(5 * time.Minute).UnixMilli()

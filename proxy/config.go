@@ -30,6 +30,9 @@ type Catalog interface {
 	Models(ctx context.Context) ([]actions.Model, error)
 	// Model returns one model, or an actions.Error NotFound that says which there are.
 	Model(ctx context.Context, name string) (actions.Model, error)
+	// Import makes a model of code, which Model knows from then on. The source's bytes
+	// are the caller's again when it returns.
+	Import(ctx context.Context, source actions.Source) (actions.Model, error)
 }
 
 // Jobs are invocations that outlive their request. Many may call it at the same time.

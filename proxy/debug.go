@@ -50,6 +50,13 @@ func (p *printed) show() []byte {
 	return append([]byte(nil), p.last()...)
 }
 
+// printedBy notes what a model printed, if that is shown.
+func (s *Server) printedBy(lines []actions.LogLine) {
+	if s.cfg.Debug {
+		s.printed.add(lines)
+	}
+}
+
 // debugPage answers GET /v2/debug/.
 func (s *Server) debugPage(context.Context, *request) response {
 	if !s.cfg.Debug {

@@ -31,6 +31,10 @@ func (s shout) Model(ctx context.Context, _ string) (actions.Model, error) {
 	return models[0], err
 }
 
+func (s shout) Import(ctx context.Context, _ actions.Source) (actions.Model, error) {
+	return s.Model(ctx, "shout")
+}
+
 func Example() {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -90,6 +91,10 @@ func (f fakeCatalog) Model(ctx context.Context, name string) (actions.Model, err
 	return actions.Model{}, actions.Errorf(actions.NotFound, "there is no model %q; there are echo, other", name)
 }
 
+func (fakeCatalog) Import(context.Context, actions.Source) (actions.Model, error) {
+	return actions.Model{}, actions.Errorf(actions.Invalid, "it is no code")
+}
+
 func echoModel(name string) actions.Model {
 	return actions.Model{
 		Name: name, Runtime: "onnx", Version: "1.2", Title: "Echo", Description: "Answers what it is given.",
@@ -125,6 +130,10 @@ func (o oneModel) Model(_ context.Context, name string) (actions.Model, error) {
 		return actions.Model{}, actions.Errorf(actions.NotFound, "there is no model %q; there is %s", name, o.m.Name)
 	}
 	return o.m, nil
+}
+
+func (oneModel) Import(context.Context, actions.Source) (actions.Model, error) {
+	return actions.Model{}, errors.New("not reached")
 }
 
 // module is a catalog of a model that parses its own arguments.

@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
@@ -17,16 +17,20 @@ import (
 // initOnce is the answer to a second /init.
 const initOnce = "Cannot initialize the action more than once."
 
-// codeForms says what the code of an action may be.
-const codeForms = `the code of an action is {"model": "name"}, as JSON or in base64, and names a model of the server`
+// codeForms says what code may be that is JSON.
+const codeForms = `code that is JSON is {"model": "name"} and names a model of the server`
 
-// maxCode is how long code may be, in JSON; no model's name is as long.
-const maxCode = 64 << 10
+// maxCode is how many bytes code may have, OpenWhisk's own limit.
+const maxCode = 48 << 20
+
+// cannotStart begins what is said of code that cannot be run.
+const cannotStart = "Cannot start action: "
 
 // An action is what /run runs.
 type action struct {
-	model string
-	verb  actions.Verb
+	model    string
+	verb     actions.Verb
+	imported bool // the code of /init
 }
 
 // init answers POST /init. The first one wins and later ones are refused, until it has
@@ -47,20 +51,17 @@ func (s *Server) init(ctx context.Context, r *request) response {
 			s.initialized.Store(false)
 		}
 	}()
-	a, status, err := s.choose(in)
+	if deadline := in.deadline(); !deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = s.withDeadline(ctx, started, deadline)
+		defer cancel()
+	}
+	a, status, err := s.choose(ctx, in)
 	if err == nil {
-		status, err = http.StatusBadGateway, s.prepare(ctx, started, in, a)
+		status, err = http.StatusBadGateway, s.prepare(ctx, a)
 	}
 	if err != nil {
-		e := asError(err, r.id)
-		if e.Code == actions.Canceled {
-			status = http.StatusServiceUnavailable
-		}
-		s.log.WarnContext(ctx, "init refused", "model", short(a.model), "request_id", r.id, "error", err.Error())
-		if len(e.Logs) > 0 {
-			s.activations.end(parseDeadline(json.RawMessage(in.env["__OW_DEADLINE"])), e.Logs)
-		}
-		return whiskError(status, e)
+		return s.refuseInit(ctx, r, in, a, status, err)
 	}
 	done = true
 	s.action.Store(&a)
@@ -69,18 +70,33 @@ func (s *Server) init(ctx context.Context, r *request) response {
 	return response{status: http.StatusOK, contentType: jsonType, body: []byte("{\"ok\":true}\n")}
 }
 
+// refuseInit answers an /init that failed. What code printed before it did is the log of
+// this activation, and so is the error, because its author sees nothing else.
+func (s *Server) refuseInit(ctx context.Context, r *request, in initValue, a action, status int, err error) response {
+	e := asError(err, r.id)
+	logs := e.Logs
+	if e.Code == actions.Canceled {
+		status = http.StatusServiceUnavailable
+	} else if a.imported {
+		shown := *e
+		shown.Msg = cannotStart + message(e)
+		e, logs = &shown, append(slices.Clone(logs), actions.LogLine{Stream: actions.Stderr, Text: shown.Msg})
+	}
+	s.log.WarnContext(ctx, "init refused", "model", short(a.model), "request_id", r.id, "error", err.Error())
+	if len(logs) > 0 {
+		s.printedBy(logs)
+		s.activations.end(in.deadline(), logs)
+	}
+	return whiskError(status, e)
+}
+
 // prepare makes the model of an action ready for the first /run.
-func (s *Server) prepare(ctx context.Context, started time.Time, in initValue, a action) error {
+func (s *Server) prepare(ctx context.Context, a action) error {
 	if _, err := s.model(ctx, a.model); err != nil {
 		return err
 	}
 	if s.cfg.Warm == nil {
 		return nil
-	}
-	if deadline := parseDeadline(json.RawMessage(in.env["__OW_DEADLINE"])); !deadline.IsZero() {
-		var cancel context.CancelFunc
-		ctx, cancel = s.withDeadline(ctx, started, deadline)
-		defer cancel()
 	}
 	err := ctx.Err()
 	if err == nil {
@@ -99,37 +115,38 @@ func (s *Server) prepare(ctx context.Context, started time.Time, in initValue, a
 	return late
 }
 
-// choose says which action an /init asks for, or with which status it is refused.
-func (s *Server) choose(in initValue) (a action, status int, err error) {
-	verb, err := entryPoint(in.main)
-	if err != nil {
-		return action{}, http.StatusBadGateway, err
-	}
-	a = action{model: s.cfg.Model, verb: verb}
-	if a.model == "" {
+// choose says which action an /init asks for, or with which status it is refused: the
+// server's own model, one that the environment or the code names, or the code itself.
+func (s *Server) choose(ctx context.Context, in initValue) (a action, status int, err error) {
+	if a.model = s.cfg.Model; a.model == "" {
 		a.model = in.env["DEEPFN_MODEL"]
 	}
-	if a.model != "" {
-		return a, 0, nil
-	}
-	if len(in.code) > maxCode {
-		return a, http.StatusBadGateway, actions.Errorf(actions.Invalid,
-			"Cannot start action: the code has %d bytes; %s", len(in.code), codeForms)
-	}
-	code := strings.TrimSpace(jsonText(in.code))
-	if code == "" {
-		return a, http.StatusForbidden, actions.Errorf(actions.Invalid, "Missing main/no code to execute.")
-	}
-	document := []byte(code)
-	if in.binary && code[0] != '{' {
-		if document, err = base64.StdEncoding.DecodeString(code); err != nil {
-			return a, http.StatusBadRequest, actions.Errorf(actions.Invalid, "cannot decode the request: %w", err)
+	if a.model == "" {
+		code, status, err := in.source()
+		if err != nil {
+			return a, status, err
+		}
+		if !isJSONObject(code) {
+			return s.importCode(ctx, in, code)
+		}
+		if a.model, err = parseCode(code); err != nil {
+			return a, http.StatusBadGateway, err
 		}
 	}
-	if a.model, err = parseCode(document); err != nil {
-		return a, http.StatusBadGateway, err
+	a.verb, err = entryPoint(in.main)
+	return a, http.StatusBadGateway, err
+}
+
+// importCode makes the code of an /init a model.
+func (s *Server) importCode(ctx context.Context, in initValue, code []byte) (action, int, error) {
+	name := in.name
+	if name == "" {
+		name = in.env["__OW_ACTION_NAME"]
 	}
-	return a, 0, nil
+	a := action{verb: actions.Predict, imported: true}
+	m, err := s.cfg.Catalog.Import(ctx, actions.Source{Name: name, Main: in.main, Data: code, Env: in.env})
+	a.model = m.Name
+	return a, http.StatusBadGateway, err
 }
 
 // entryPoint maps the entry point of an action to a verb.
@@ -143,7 +160,12 @@ func entryPoint(main string) (actions.Verb, error) {
 		return actions.Metadata, nil
 	}
 	return "", actions.Errorf(actions.Invalid,
-		"Cannot start action: there is no entry point %q; main is predict, train or metadata", short(main))
+		cannotStart+"there is no entry point %q; main is predict, train or metadata", short(main))
+}
+
+// isJSONObject says whether code is no code.
+func isJSONObject(code []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(code, " \t\r\n"), []byte("{")) && json.Valid(code)
 }
 
 // parseCode reads {"model": "name"}.
@@ -151,13 +173,10 @@ func parseCode(code []byte) (string, error) {
 	var doc struct {
 		Model string `json:"model"`
 	}
-	if bytes.HasPrefix(code, []byte("PK\x03\x04")) {
-		return "", actions.Errorf(actions.Invalid, "Cannot start action: the code is a zip archive; %s", codeForms)
-	}
 	dec := json.NewDecoder(bytes.NewReader(code))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&doc); err != nil || dec.More() || doc.Model == "" {
-		return "", actions.Errorf(actions.Invalid, "Cannot start action: %s", codeForms)
+	if err := dec.Decode(&doc); err != nil || doc.Model == "" {
+		return "", actions.Errorf(actions.Invalid, cannotStart+"%s", codeForms)
 	}
 	return doc.Model, nil
 }
@@ -166,8 +185,47 @@ func parseCode(code []byte) (string, error) {
 type initValue struct {
 	code   json.RawMessage // a string, or absent; it is decoded only if it counts
 	binary bool
+	name   string
 	main   string
 	env    map[string]string
+}
+
+// deadline is the platform's, zero when there is none.
+func (in *initValue) deadline() time.Time {
+	return parseDeadline(json.RawMessage(in.env["__OW_DEADLINE"]))
+}
+
+// source decodes the code, or says with which status it is refused.
+func (in *initValue) source() (code []byte, status int, err error) {
+	if len(in.code) > 2 && in.code[0] == '"' {
+		code = in.code[1 : len(in.code)-1]
+	}
+	if len(code) > maxCode/3*4+1024 {
+		return nil, http.StatusBadGateway, longCode(len(code))
+	}
+	if plain(code) != len(code) {
+		code = []byte(jsonText(in.code))
+	}
+	trimmed := bytes.TrimSpace(code)
+	switch {
+	case len(trimmed) == 0:
+		return nil, http.StatusForbidden, actions.Errorf(actions.Invalid, "Missing main/no code to execute.")
+	case in.binary && trimmed[0] != '{':
+		decoded := make([]byte, base64.StdEncoding.DecodedLen(len(trimmed)))
+		n, err := base64.StdEncoding.Decode(decoded, trimmed)
+		if err != nil {
+			return nil, http.StatusBadRequest, actions.Errorf(actions.Invalid, "cannot decode the request: %w", err)
+		}
+		code = decoded[:n]
+	}
+	if len(code) > maxCode {
+		return nil, http.StatusBadGateway, longCode(len(code))
+	}
+	return code, 0, nil
+}
+
+func longCode(n int) error {
+	return actions.Errorf(actions.TooLarge, cannotStart+"the code has %d bytes, the limit is %d", n, maxCode)
 }
 
 // parseInit reads the body of an /init. Everything may be absent or null.
@@ -196,7 +254,7 @@ func parseInit(body []byte) (initValue, *jsonError) {
 	for _, field := range []struct {
 		name, is string
 		into     any
-	}{{"main", "a string", &in.main}, {"binary", "a boolean", &in.binary}} {
+	}{{"main", "a string", &in.main}, {"name", "a string", &in.name}, {"binary", "a boolean", &in.binary}} {
 		if raw := value[field.name]; raw != nil && json.Unmarshal(raw, field.into) != nil {
 			return in, &jsonError{msg: "value." + field.name + " is not " + field.is}
 		}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -31,7 +32,7 @@ func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) 
 
 func TestInit(t *testing.T) {
 	const missing = `{"error":"Missing main/no code to execute."}` + "\n"
-	const forms = `the code of an action is {\"model\": \"name\"}, as JSON or in base64, and names a model of the server"}` + "\n"
+	const forms = `code that is JSON is {\"model\": \"name\"} and names a model of the server"}` + "\n"
 	tests := []struct {
 		name   string
 		model  string // of Config
@@ -56,9 +57,11 @@ func TestInit(t *testing.T) {
 		{"code in base64", "", `{"value":{"code":"` + b64(`{"model":"other"}`) + `","binary":true}}`, 200, initOK, "other"},
 		{"plain code marked binary", "", `{"value":{"code":" {\"model\":\"other\"}\n","binary":true}}`, 200, initOK, "other"},
 		{"bad base64", "", `{"value":{"code":"%%%","binary":true}}`, 400, `{"error":"cannot decode the request: illegal base64 data at input byte 0"}` + "\n", ""},
-		{"source text", "", `{"value":{"code":"def main(args): pass"}}`, 502, `{"error":"Cannot start action: ` + forms, ""},
-		{"zip", "", `{"value":{"code":"` + b64("PK\x03\x04....") + `","binary":true}}`, 502, `{"error":"Cannot start action: the code is a zip archive; ` + forms, ""},
-		{"large code", "", `{"value":{"code":"` + strings.Repeat("A", 1<<20) + `","binary":true}}`, 502, `{"error":"Cannot start action: the code has 1048578 bytes; ` + forms, ""},
+		{"source text", "", `{"value":{"code":"def main(args): pass"}}`, 502, `{"error":"Cannot start action: it is no code"}` + "\n", ""},
+		{"source text that begins like JSON", "", `{"value":{"code":"{}[0]"}}`, 502, `{"error":"Cannot start action: it is no code"}` + "\n", ""},
+		{"name is a number", "", `{"value":{"code":"x","name":1}}`, 400, `{"error":"Error unmarshaling request: value.name is not a string"}` + "\n", ""},
+		{"zip", "", `{"value":{"code":"` + b64("PK\x03\x04....") + `","binary":true}}`, 502, `{"error":"Cannot start action: it is no code"}` + "\n", ""},
+		{"large code", "", `{"value":{"code":"` + strings.Repeat("A", 1<<20) + `","binary":true}}`, 502, `{"error":"Cannot start action: it is no code"}` + "\n", ""},
 		{"server has a model: large code", "echo", `{"value":{"code":"` + strings.Repeat("A", 1<<20) + `","binary":true}}`, 200, initOK, "echo"},
 		{"JSON without model", "", `{"value":{"code":"{}"}}`, 502, `{"error":"Cannot start action: ` + forms, ""},
 		{"JSON with more", "", `{"value":{"code":"{\"model\":\"echo\",\"x\":1}"}}`, 502, `{"error":"Cannot start action: ` + forms, ""},
@@ -76,7 +79,11 @@ func TestInit(t *testing.T) {
 			inv := &fakeInvoker{}
 			s, st := newServer(t, Config{Model: tt.model, Invoker: inv})
 			wantResponse(t, post(t, s, "/init", tt.body), tt.status, tt.want)
-			wantSentinels(t, st, 0)
+			logged := 0
+			if strings.Contains(tt.want, "it is no code") {
+				logged = 1
+			}
+			wantSentinels(t, st, logged)
 			post(t, s, "/run", `{}`)
 			if tt.runs != "nope" && inv.lastRequest().Model != tt.runs {
 				t.Errorf("got a run of %q, want %q", inv.lastRequest().Model, tt.runs)
@@ -224,4 +231,111 @@ func FuzzInit(f *testing.F) {
 			t.Errorf("got %d %q and action %v", got.status, got.body, s.action.Load())
 		}
 	})
+}
+
+// importing is a catalog that takes all code.
+type importing struct {
+	fakeCatalog
+	source actions.Source
+	err    error
+}
+
+func (c *importing) Import(_ context.Context, source actions.Source) (actions.Model, error) {
+	source.Data = bytes.Clone(source.Data)
+	c.source = source
+	return echoModel("echo"), c.err
+}
+
+// Code that names no model becomes one, with its name, entry point and environment.
+func TestInitCode(t *testing.T) {
+	const zip = "PK\x03\x04\x00\xff"
+	for _, tt := range []struct {
+		name, body string
+		want       actions.Source
+	}{
+		{"text", `{"value":{"name":"hello","main":"main","code":"\tdef main(a):\n ☃\n"}}`, actions.Source{Name: "hello", Main: "main", Data: []byte("\tdef main(a):\n ☃\n")}},
+		{"text without escapes", `{"value":{"code":"x = 1","binary":false}}`, actions.Source{Data: []byte("x = 1")}},
+		{"binary", `{"value":{"name":"a","main":"niam","binary":true,"code":"` + b64(zip) + `"}}`, actions.Source{Name: "a", Main: "niam", Data: []byte(zip)}},
+		{"binary in lines", `{"value":{"binary":true,"code":"` + b64(zip)[:4] + `\n` + b64(zip)[4:] + `\n"}}`, actions.Source{Data: []byte(zip)}},
+		{"verbs are names", `{"value":{"main":"train","code":"x"}}`, actions.Source{Main: "train", Data: []byte("x")}},
+		{"name of the environment", `{"value":{"code":"x","env":{"__OW_ACTION_NAME":"/guest/p/hi","A":"a=b","N":1}}}`, actions.Source{
+			Name: "/guest/p/hi", Data: []byte("x"), Env: map[string]string{"__OW_ACTION_NAME": "/guest/p/hi", "A": "a=b", "N": "1"},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			catalog, warmed := &importing{}, ""
+			inv := &fakeInvoker{}
+			s, st := newServer(t, Config{Catalog: catalog, Invoker: inv, Warm: func(_ context.Context, model string) error {
+				warmed = model
+				return nil
+			}})
+			wantResponse(t, post(t, s, "/init", tt.body), 200, initOK)
+			wantSentinels(t, st, 0)
+			if tt.want.Env == nil {
+				tt.want.Env = map[string]string{}
+			}
+			if diff := cmp.Diff(tt.want, catalog.source); diff != "" || warmed != "echo" {
+				t.Errorf("%s warmed %q", diff, warmed)
+			}
+			wantResponse(t, post(t, s, "/run", `{"value":{"n":1}}`), 200, `{"n":1}`)
+			if got := inv.lastRequest(); got.Verb != actions.Predict {
+				t.Errorf("got verb %s", got.Verb)
+			}
+		})
+	}
+}
+
+// Why code does not start stands in the answer and in the logs, which end with the
+// sentinels. A better /init may follow.
+func TestInitCodeFails(t *testing.T) {
+	lines := []actions.LogLine{{Stream: actions.Stdout, Text: "hi"}, {Stream: actions.Stderr, Text: "Traceback"}}
+	for _, tt := range []struct {
+		name         string
+		load, warm   error
+		status       int
+		want         string
+		stdout, err2 string
+	}{
+		{"no main", actions.Errorf(actions.Invalid, "Zip file does not include __main__.py"), nil, 502, "Cannot start action: Zip file does not include __main__.py", "", "Cannot start action: Zip file does not include __main__.py\n"},
+		{"syntax error", nil, &actions.Error{Code: actions.Failed, Msg: "SyntaxError: x", Logs: lines}, 502, "Cannot start action: SyntaxError: x", "hi\n", "Traceback\nCannot start action: SyntaxError: x\n"},
+		{"exits", nil, actions.Errorf(actions.Unavailable, "Command exited abruptly during initialization."), 502, "Cannot start action: Command exited abruptly during initialization.", "", "Cannot start action: Command exited abruptly during initialization.\n"},
+		{"broken", errors.New("secret"), nil, 502, "Cannot start action: internal error; the log has its cause under request id id-1", "", "Cannot start action: internal error; the log has its cause under request id id-1\n"},
+		{"late", nil, context.DeadlineExceeded, 502, "Cannot start action: the model echo was not ready before the deadline of /init", "", "Cannot start action: the model echo was not ready before the deadline of /init\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, st := newServer(t, Config{
+				Catalog: &importing{err: tt.load}, Debug: true,
+				Warm: func(context.Context, string) error { return tt.warm },
+			})
+			const body = `{"value":{"code":"x"}}`
+			wantResponse(t, post(t, s, "/init", body), tt.status, `{"error":"`+tt.want+`"}`+"\n")
+			if out, err := st.out.String(), st.err.String(); out != tt.stdout+sentinel+"\n" || err != tt.err2+sentinel+"\n" {
+				t.Errorf("got stdout %q, stderr %q", out, err)
+			}
+			if got := string(get(t, s, "/v2/debug/").body); got != tt.stdout+tt.err2 {
+				t.Errorf("got debug %q", got)
+			}
+			tt.load, tt.warm = nil, nil
+			s.cfg.Catalog, s.cfg.Warm = &importing{}, nil
+			wantResponse(t, post(t, s, "/init", body), 200, initOK)
+		})
+	}
+	s, st := newServer(t, Config{Catalog: &importing{err: context.Canceled}})
+	wantResponse(t, post(t, s, "/init", `{"value":{"code":"x"}}`), 503, `{"error":"the request was given up"}`+"\n")
+	wantSentinels(t, st, 0)
+}
+
+func TestInitCodeTooLong(t *testing.T) {
+	catalog := &importing{}
+	s, _ := newServer(t, Config{Catalog: catalog})
+	for _, code := range []string{
+		`"` + strings.Repeat("a", maxCode+1) + `"`,
+		`"` + strings.Repeat("AAAA", maxCode/3+1000) + `","binary":true`,
+	} {
+		wantResponse(t, post(t, s, "/init", `{"value":{"code":`+code+`}}`), 502, `{"error":"Cannot start action: the code has…`)
+	}
+	if catalog.source.Data != nil {
+		t.Error("it was imported")
+	}
+	wantResponse(t, post(t, s, "/init", `{"value":{"code":"`+strings.Repeat("a", maxCode)+`"}}`), 200, initOK)
 }

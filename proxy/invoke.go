@@ -112,11 +112,9 @@ func (s *Server) observe(ctx context.Context, c *call, err error) *actions.Error
 			level = slog.LevelError
 		}
 	}
-	if s.cfg.Debug {
-		s.printed.add(c.response.Logs)
-		if e != nil && len(c.response.Logs) == 0 {
-			s.printed.add(e.Logs)
-		}
+	s.printedBy(c.response.Logs)
+	if e != nil && len(c.response.Logs) == 0 {
+		s.printedBy(e.Logs)
 	}
 	total := time.Since(c.start)
 	s.metrics.invocation(c, code, total)
