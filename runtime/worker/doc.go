@@ -121,6 +121,33 @@
 // so does everything if the child works on several calls at a time. With Config.Output
 // all lines go there as they come.
 //
+// # Fork server
+//
+// A [Zygote] is a process that has loaded what many workers need, and forks them. It
+// leads a group of its own and is killed by the kernel when the parent ends. Its
+// descriptor 3 is a Unix socket of packets (SOCK_SEQPACKET); closing it ends the process.
+// A packet has at most 4096 bytes, little-endian, and a text that fills it:
+//
+//	at  bytes
+//	 0  4   "DFNZ"
+//	 4  1   type
+//	 8  4   id of the request, 0 for none
+//	12  4   a number
+//
+//	1 ready   zygote  text: what could not be loaded, a line each
+//	2 unsafe  zygote  instead of ready; text: why it must not fork. It ends
+//	3 fork    parent  id; 8 descriptors
+//	4 forked  zygote  id; number: id of the child; 1 descriptor, the child itself (pidfd)
+//	5 refused zygote  id; text: why there is no child, or no status
+//	6 reap    parent  id; number: id of a child that has ended
+//	7 reaped  zygote  id; number: its status as wait(2) tells it
+//
+// The descriptors of a fork are those of the child, 0 to 6, and a file with the strings
+// that make it what it is, each with a zero byte behind it: the name to show, the working
+// directory, and the variables of the environment. The child is killed by the kernel when
+// the zygote ends. The zygote reaps no child before it is told to: until then the child's
+// id belongs to nobody else, and its group can be killed.
+//
 // # Trust
 //
 // Neither side believes the other. Lengths, counts, lanes and ids are copied out of the

@@ -31,6 +31,10 @@ type process struct {
 	exited chan struct{} // closed when the process was reaped
 	state  string        // how it ended; set before exited is closed
 
+	// pidfd is the process itself if it is the child of a Zygote, else -1. It is open
+	// until the process is reaped.
+	pidfd int
+
 	mu     sync.Mutex // guards reaped
 	reaped bool
 }
@@ -49,7 +53,7 @@ func spawn(cfg *Config, stdout, stderr *os.File, extra []*os.File) (*process, er
 		Path:       path,
 		Args:       cfg.Argv,
 		Dir:        cfg.Dir,
-		Env:        append(append(os.Environ(), cfg.Env...), fmt.Sprintf("%s=%d", cookie, version)),
+		Env:        environ(cfg),
 		Stdout:     stdout,
 		Stderr:     stderr,
 		ExtraFiles: extra,
@@ -58,10 +62,16 @@ func spawn(cfg *Config, stdout, stderr *os.File, extra []*os.File) (*process, er
 			Pdeathsig: syscall.SIGKILL,
 		},
 	}
-	p := &process{exited: make(chan struct{})}
+	p := &process{exited: make(chan struct{}), pidfd: -1}
 	started := make(chan error, 1)
 	go p.run(cmd, started)
 	return p, <-started
+}
+
+// environ returns the environment of a child. Of two variables of the same name the later
+// counts.
+func environ(cfg *Config) []string {
+	return append(append(os.Environ(), cfg.Env...), fmt.Sprintf("%s=%d", cookie, version))
 }
 
 // run is the one goroutine that starts and reaps the process. It ends when the
@@ -100,10 +110,25 @@ func ending(state *os.ProcessState, err error) string {
 	if state == nil {
 		return fmt.Sprint(err)
 	}
-	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() && ws.Signal() == syscall.SIGKILL {
-		return state.String() + " (by somebody, or by the kernel for want of memory)"
+	ws, ok := state.Sys().(syscall.WaitStatus)
+	if !ok {
+		return state.String()
 	}
-	return state.String()
+	return ended(ws)
+}
+
+// ended says how a process ended, in the words of os.ProcessState.
+func ended(ws syscall.WaitStatus) string {
+	switch {
+	case ws.Signaled() && ws.Signal() == syscall.SIGKILL:
+		return "signal: killed (by somebody, or by the kernel for want of memory)"
+	case ws.Signaled() && ws.CoreDump():
+		return fmt.Sprintf("signal: %v (core dumped)", ws.Signal())
+	case ws.Signaled():
+		return fmt.Sprintf("signal: %v", ws.Signal())
+	default:
+		return fmt.Sprintf("exit status %d", ws.ExitStatus())
+	}
 }
 
 // kill kills the group of the process.
@@ -114,6 +139,20 @@ func (p *process) signal(pid int, sig unix.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.reaped {
-		_ = unix.Kill(pid, sig)
+		p.signalLocked(pid, sig)
 	}
+}
+
+func (p *process) signalLocked(pid int, sig unix.Signal) {
+	if p.pidfd >= 0 {
+		flags := 0
+		if pid < 0 {
+			flags = pidfdSignalGroup
+		}
+		if err := unix.PidfdSendSignal(p.pidfd, sig, nil, flags); !errors.Is(err, unix.EINVAL) {
+			return
+		}
+		// Linux before 6.9 cannot signal a group so.
+	}
+	_ = unix.Kill(pid, sig)
 }

@@ -34,6 +34,9 @@ type Config struct {
 	Env []string
 	// Dir is the working directory of the child; empty means that of this process.
 	Dir string
+	// Zygote, when it is set, forks the child, in place of a start of Argv. The child
+	// ends at the latest when the Zygote does.
+	Zygote *Zygote
 	// Setup is handed to the child, which loads the model that it describes. It may be
 	// nil.
 	Setup json.RawMessage
@@ -126,7 +129,7 @@ type Worker struct {
 //
 // The error is an *actions.Error: what the child itself said, Unavailable if it ended
 // or broke the protocol, Deadline or Canceled if ctx did. Its Logs are the last lines
-// that the child printed.
+// that the child printed. ErrNotForked is in its chain if Config.Zygote made no child.
 func Start(ctx context.Context, cfg Config) (*Worker, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, actions.Errorf(actions.Invalid, "worker: %w", err)
@@ -146,7 +149,10 @@ func Start(ctx context.Context, cfg Config) (*Worker, error) {
 		w.lanes = append(w.lanes, l)
 		w.free = append(w.free, l)
 	}
-	if err := w.launch(); err != nil {
+	if err := w.launch(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil, leftError(ctx, "the start of the worker", nil)
+		}
 		return nil, actions.Errorf(actions.Unavailable, "worker: start %s: %w", cfg.Argv[0], err)
 	}
 	if err := w.load(ctx); err != nil {
@@ -157,7 +163,7 @@ func Start(ctx context.Context, cfg Config) (*Worker, error) {
 }
 
 // launch starts the process with its pipes and its memory.
-func (w *Worker) launch() (err error) {
+func (w *Worker) launch(ctx context.Context) (err error) {
 	var files []*os.File // the child's ends, and ours until all is well
 	defer func() {
 		for _, f := range files {
@@ -179,7 +185,12 @@ func (w *Worker) launch() (err error) {
 	}
 	in, out, stdout, stderr := files[0:2], files[2:4], files[4:6], files[6:8]
 	extra := []*os.File{in[0], out[1], w.mem.reqFile, w.mem.respFile}
-	if w.proc, err = spawn(&w.cfg, stdout[1], stderr[1], extra); err != nil {
+	if w.cfg.Zygote != nil {
+		w.proc, err = w.cfg.Zygote.fork(ctx, &w.cfg, append([]*os.File{stdout[1], stderr[1]}, extra...))
+	} else {
+		w.proc, err = spawn(&w.cfg, stdout[1], stderr[1], extra)
+	}
+	if err != nil {
 		return err
 	}
 	w.in, w.out = in[1], out[0]

@@ -4,10 +4,15 @@
 package launcher
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"sync"
+	"time"
 )
+
+const defaultIdleTime = 10 * time.Minute
 
 // Config says where a Launcher keeps its files and what all workers get.
 type Config struct {
@@ -21,6 +26,12 @@ type Config struct {
 	// Devices are the GPUs that a worker sees, in the syntax of CUDA_VISIBLE_DEVICES.
 	// Empty leaves the variable as it is in the environment.
 	Devices string
+	// ForkPatience is how long a fork server may take to make a worker until a fresh
+	// interpreter is started. The default is 5 seconds.
+	ForkPatience time.Duration
+	// IdleTime is how long a fork server without workers is kept. The default is 10
+	// minutes.
+	IdleTime time.Duration
 	// Log takes what workers print outside of calls, and what happens to fork servers.
 	// The default is to discard it.
 	Log *slog.Logger
@@ -28,10 +39,18 @@ type Config struct {
 
 // A Launcher starts workers. Its methods may be called by many at the same time.
 type Launcher struct {
-	cfg Config
+	cfg   Config
+	tasks sync.WaitGroup // the goroutines of fork servers; Add under mu
+
+	mu      sync.Mutex // guards everything below
+	servers map[key]*server
+	learned map[key]key                    // from modelKey to the key of the server
+	cancels map[*server]context.CancelFunc // of those that are hatching
+	nests   map[*nest]bool                 // those that live
+	closed  bool
 }
 
-// New returns a Launcher. It touches no file before the first Start.
+// New returns a Launcher. It touches no file before the first Start. Close ends it.
 func New(cfg Config) (*Launcher, error) {
 	if cfg.Dir == "" || cfg.Threads < 0 {
 		return nil, errors.New("launcher: a Config needs a Dir, and no negative number")
@@ -44,5 +63,11 @@ func New(cfg Config) (*Launcher, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Launcher{cfg: cfg}, nil
+	if cfg.IdleTime <= 0 {
+		cfg.IdleTime = defaultIdleTime
+	}
+	return &Launcher{
+		cfg: cfg, servers: map[key]*server{}, learned: map[key]key{},
+		cancels: map[*server]context.CancelFunc{}, nests: map[*nest]bool{},
+	}, nil
 }

@@ -49,6 +49,10 @@ type Run struct {
 	// Concurrency is how many calls the worker takes at a time. The default is that of
 	// Spec.
 	Concurrency int
+	// Fork says that more workers may be wanted with the same Python, Env, Spec and Setup.
+	// When the first one is ready, a fork server is started, which imports what that has
+	// imported; the next ones are forked from it.
+	Fork bool
 }
 
 func (r *Run) setDefaults() error {
@@ -92,9 +96,21 @@ func (l *Launcher) Start(ctx context.Context, run Run) (*worker.Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := worker.Start(ctx, cfg)
-	if err != nil {
+	w, failure := l.startForked(ctx, &run, cfg)
+	if w != nil {
+		return w, nil
+	}
+	if ctx.Err() != nil && failure != nil {
+		return nil, failure
+	}
+	if w, err = worker.Start(ctx, cfg); err != nil {
 		return nil, explain(ctx, run.Python, err)
+	}
+	if failure != nil {
+		l.blame(&cfg, failure)
+	}
+	if run.Fork {
+		l.prepare(home, &run, cfg, w.Info())
 	}
 	return w, nil
 }
