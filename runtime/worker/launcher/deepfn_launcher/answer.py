@@ -67,6 +67,8 @@ class Answer:
     to be called when the data were sent.
     """
 
+    __slots__ = ("content_type", "data", "filename", "whole")
+
     def __init__(
         self,
         content_type: str,
@@ -160,7 +162,9 @@ def encode(result: Any, call: Call, model: Model, verb: str = "predict") -> Answ
     Raises a Failure "failed" for a result that is neither JSON nor bytes nor a file, and
     what model.check raises.
     """
-    accept = call.accept.split(";", 1)[0].strip().lower()
+    accept = call.accept
+    if accept != "*/*":
+        accept = accept.split(";", 1)[0].strip().lower()
     if verb != "predict":
         return Answer(JSON_TYPE, jsonable.dumps(result, verb, "output").encode())
     wants_json = accept in ("", "*/*", JSON_TYPE)

@@ -22,7 +22,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Union
 from . import jsonable
 from .module import completed, imports, plain
 from .parameters import Parameters, as_text, signature
-from .words import FROM_CONTEXT, FROM_FORM, FROM_QUERY, Call, Failure, Model, Store, Values
+from .words import FROM_CONTEXT, FROM_FORM, FROM_QUERY, Call, Failure, Model, Store, Text, Values
 
 NOT_AN_OBJECT = "The action did not return a dictionary or array."
 
@@ -133,16 +133,8 @@ class Function(Model):
             args = {}
         texts: Dict[str, List[str]] = {}
         platform: Dict[str, str] = {}
-        for origin in (FROM_QUERY, FROM_FORM):
-            here: Dict[str, List[str]] = {}
-            for text in values.texts:
-                if text.origin == origin:
-                    here.setdefault(text.name, []).append(text.value)
-            for name, several in here.items():
-                texts.setdefault(name, several)
-        for text in values.texts:
-            if text.origin == FROM_CONTEXT:
-                platform[text.name] = text.value
+        if values.texts:
+            _sort(values.texts, texts, platform)
         parameters = self._parameters.get(verb)
         if parameters is not None:
             kwargs = parameters.read(args, texts, values.files, store)
@@ -161,7 +153,9 @@ class Function(Model):
                 first = [kwargs.pop(name) for name in parameters.positional if name in kwargs]
                 return completed(function(*first, **kwargs))
             given = (call.kwargs["args"], Context(platform))[: self._plain]
-            result = completed(function(*given))
+            result = function(*given)
+            if type(result) is not dict:
+                result = completed(result)
         if result is None:
             return {}
         if not isinstance(result, (dict, list)):
@@ -221,6 +215,20 @@ def _merged(args: Any, texts: Mapping[str, List[str]], values: Values) -> Any:
     for name, several in files.items():
         args[name] = several[0] if len(several) == 1 else several
     return args
+
+
+def _sort(given: List[Text], texts: Dict[str, List[str]], platform: Dict[str, str]) -> None:
+    """Put texts where they belong. A name in the query string hides it in the form."""
+    for origin in (FROM_QUERY, FROM_FORM):
+        here: Dict[str, List[str]] = {}
+        for text in given:
+            if text.origin == origin:
+                here.setdefault(text.name, []).append(text.value)
+        for name, several in here.items():
+            texts.setdefault(name, several)
+    for text in given:
+        if text.origin == FROM_CONTEXT:
+            platform[text.name] = text.value
 
 
 class _Environment:

@@ -35,7 +35,7 @@ from .failure import bounded, describe, text_of
 from .words import Failure, RawJSON
 
 #: How deep a result may be nested.
-MAX_DEPTH = 500
+MAX_DEPTH = 200
 #: How many things an iterator may give.
 MAX_ITEMS = 10_000_000
 
@@ -51,7 +51,7 @@ def dumps(value: Any, verb: str = "predict", root: str = "predictions") -> str:
     """Return value as JSON.
 
     Raises a Failure "failed" that names the place, as in "predictions.a[3]", for what has
-    no form in JSON, for a circular structure and for one nested over 500 deep.
+    no form in JSON, for a circular structure and for one nested over 200 deep.
     """
     try:
         return _encode(value)
@@ -99,11 +99,6 @@ def _convert(value: Any) -> Any:
             return better
     if isinstance(value, _LAZY):
         return list(value)
-    if isinstance(value, collections.abc.Iterator):
-        items = list(itertools.islice(value, MAX_ITEMS + 1))
-        if len(items) > MAX_ITEMS:
-            raise _Odd(f"an iterator of over {MAX_ITEMS} things")
-        return items
     raise _Odd(f"a {_name(type(value))}, which has no form in JSON")
 
 
@@ -157,6 +152,14 @@ def _name(cls: type) -> str:
 _encode = json.JSONEncoder(allow_nan=False, default=_convert).encode
 
 
+def _drained(value: Any) -> List[Any]:
+    """Return what an iterator gives: once, so that the encoder leaves it to the walk."""
+    items = list(itertools.islice(value, MAX_ITEMS + 1))
+    if len(items) > MAX_ITEMS:
+        raise _Odd(f"an iterator of over {MAX_ITEMS} things")
+    return items
+
+
 class _Walk:
     """Goes through a value that the encoder refused, and knows where it is."""
 
@@ -172,7 +175,7 @@ class _Walk:
         try:
             result = self._any(value)
         except RecursionError:
-            self._fail("nested too deeply")
+            self._fail("something nested too deeply")
         if self._nans:
             more = f" and {self._nans - 1} more" if self._nans > 1 else ""
             print(
@@ -226,6 +229,8 @@ class _Walk:
 
     def _converted(self, value: Any) -> Any:
         try:
+            if isinstance(value, collections.abc.Iterator):
+                return _drained(value)
             return _convert(value)
         except _Odd as exc:
             self._fail(text_of(exc))

@@ -30,7 +30,8 @@ def suffix(filename: str, content_type: str = "") -> str:
     stem, last = os.path.splitext(base)
     if not last:
         media = content_type.split(";", 1)[0].strip().lower()
-        return (media and mimetypes.guess_extension(media)) or ""
+        known = media and media != "application/octet-stream"
+        return (known and mimetypes.guess_extension(media)) or ""
     if not _SUFFIX.match(last):
         return ""
     before = os.path.splitext(stem)[1]
