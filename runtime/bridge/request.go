@@ -1,0 +1,313 @@
+package bridge
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"maps"
+	"mime/multipart"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/deepfn/deepfn/actions"
+)
+
+// maxQuery is the most bytes of arguments in a URL: servers refuse long ones, with the
+// other headers, from 8 KiB on.
+const maxQuery = 4 << 10
+
+// An outgoing is a request to the server.
+type outgoing struct {
+	query       url.Values
+	header      http.Header
+	contentType string
+	body        []byte
+}
+
+// A draft is an outgoing whose form has not been written.
+type draft struct {
+	outgoing
+	parameters []parameter
+	form       []field
+	files      []actions.File
+	queried    int  // bytes of arguments in query
+	accepts    bool // the arguments say which media type is wanted
+}
+
+// A field is one of a form.
+type field struct{ name, value string }
+
+// newRequest makes the request of a verb that has such parameters.
+func (p *Program) newRequest(req *actions.Request, parameters []parameter) (*outgoing, error) {
+	d := &draft{
+		outgoing:   outgoing{query: url.Values{}, header: http.Header{}},
+		parameters: parameters, files: slices.Clone(req.Files),
+	}
+	for _, t := range req.Texts {
+		switch t.Origin {
+		case actions.FromQuery:
+			d.query.Add(t.Name, t.Value)
+		case actions.FromForm:
+			d.form = append(d.form, field{t.Name, t.Value})
+		case actions.FromHeader:
+			d.setHeader(t.Name, t.Value)
+		case actions.FromContext:
+		}
+	}
+	if err := d.takeArgs(req.Args); err != nil {
+		return nil, err
+	}
+	if err := d.accept(req.Accept); err != nil {
+		return nil, err
+	}
+	return &d.outgoing, d.write()
+}
+
+// setHeader sets a header, if the server looks for an argument there.
+func (d *draft) setHeader(name, value string) {
+	for _, p := range d.parameters {
+		if p.In == "header" && strings.EqualFold(p.Name, name) && !strings.ContainsAny(value, "\r\n\x00") {
+			d.header.Set(name, value)
+		}
+	}
+}
+
+// takeArgs puts the arguments that came as JSON where they belong.
+func (d *draft) takeArgs(args json.RawMessage) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if !json.Valid(args) {
+		return actions.Errorf(actions.Invalid, "the arguments are not JSON")
+	}
+	var members map[string]json.RawMessage
+	object := bytes.HasPrefix(bytes.TrimSpace(args), []byte("{")) && json.Unmarshal(args, &members) == nil
+	formed := len(d.files) > 0 || len(d.form) > 0
+	if !object {
+		if formed {
+			return actions.Errorf(actions.Invalid, "arguments in a form need a JSON object that can join them")
+		}
+		d.contentType, d.body = jsonType, args
+		return nil
+	}
+	d.accepts = members["accept"] != nil
+	names := slices.Sorted(maps.Keys(members))
+	files := len(d.files)
+	for _, name := range names {
+		took, err := d.takeFiles(name, members[name])
+		if err != nil {
+			return err
+		}
+		if took {
+			delete(members, name)
+		}
+	}
+	for _, name := range names {
+		if p := find(d.parameters, name); p != nil && p.In == "header" && members[name] != nil {
+			for _, text := range texts(members[name]) {
+				d.setHeader(name, text)
+			}
+		}
+	}
+	switch {
+	case formed || len(d.files) > files:
+		for _, name := range names {
+			if members[name] != nil {
+				d.takeMember(name, members[name])
+			}
+		}
+	case len(members) > 0:
+		d.contentType, d.body = jsonType, args
+	}
+	return nil
+}
+
+// takeMember puts a member where its parameter is looked for, or into the form.
+func (d *draft) takeMember(name string, raw json.RawMessage) {
+	p := find(d.parameters, name)
+	if p != nil && p.In == "header" {
+		return // it is there
+	}
+	for _, text := range texts(raw) {
+		size := len(url.QueryEscape(name)) + len(url.QueryEscape(text)) + 2
+		if p != nil && p.In == "query" && d.queried+size <= maxQuery {
+			d.queried += size
+			d.query.Add(name, text)
+			continue
+		}
+		d.form = append(d.form, field{name, text})
+	}
+}
+
+// texts returns a value as a form has it: nothing for null, one text for each element of
+// a list of plain values, and JSON for what is nested.
+func texts(raw json.RawMessage) []string {
+	raw = bytes.TrimSpace(raw)
+	switch {
+	case string(raw) == "null":
+		return nil
+	case raw[0] == '"':
+		var text string
+		_ = json.Unmarshal(raw, &text) // it is valid
+		return []string{text}
+	case raw[0] == '[':
+		var list []json.RawMessage
+		_ = json.Unmarshal(raw, &list)
+		var all []string
+		for _, element := range list {
+			if b := bytes.TrimSpace(element); b[0] == '[' || b[0] == '{' {
+				return []string{string(raw)}
+			}
+			all = append(all, texts(element)...)
+		}
+		return all
+	}
+	return []string{string(raw)}
+}
+
+// takeFiles takes the files of a member, and reports whether there are any: of a
+// parameter that is a file all that may be one, of others what only a file looks like.
+func (d *draft) takeFiles(name string, raw json.RawMessage) (bool, error) {
+	raw = bytes.TrimSpace(raw)
+	p := find(d.parameters, name)
+	isFile := p != nil && p.Type == string(actions.TypeFile)
+	if string(raw) == "null" {
+		return false, nil
+	}
+	list := []json.RawMessage{raw}
+	if isFile && raw[0] == '[' {
+		_ = json.Unmarshal(raw, &list) // it is valid
+	}
+	if !isFile && !looksLikeFile(raw) {
+		return false, nil
+	}
+	for _, element := range list {
+		f, err := fileOf(element)
+		if err != nil {
+			return false, &actions.Error{
+				Code: actions.Invalid, Msg: name + ": " + err.Error(), Err: err,
+				Fields: map[string][]string{name: {err.Error()}},
+			}
+		}
+		f.Name = name
+		d.files = append(d.files, f)
+	}
+	return true, nil
+}
+
+// looksLikeFile reports whether JSON is what deepfn writes a file as, with a media type.
+func looksLikeFile(raw json.RawMessage) bool {
+	if raw[0] != '{' {
+		return false
+	}
+	var members map[string]json.RawMessage
+	if json.Unmarshal(raw, &members) != nil || members["data"] == nil {
+		return false
+	}
+	for name := range members {
+		if name != "data" && name != "filename" && name != "content_type" {
+			return false
+		}
+	}
+	return members["filename"] != nil || members["content_type"] != nil
+}
+
+// fileOf reads a file from JSON.
+func fileOf(raw json.RawMessage) (actions.File, error) {
+	var f struct {
+		Data        *string `json:"data"`
+		Filename    string  `json:"filename"`
+		ContentType string  `json:"content_type"`
+	}
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		f.Data = &text
+	} else if json.Unmarshal(raw, &f) != nil || f.Data == nil {
+		return actions.File{}, errors.New(`a file is a base64 string, a data: URI or {"data": "…", "filename": "…", "content_type": "…"}`)
+	}
+	encoded, isText := *f.Data, false
+	if rest, ok := strings.CutPrefix(encoded, "data:"); ok {
+		head, data, ok := strings.Cut(rest, ",")
+		if !ok {
+			return actions.File{}, errors.New("the data: URI has no comma")
+		}
+		media, base := strings.CutSuffix(head, ";base64")
+		encoded, isText = data, !base
+		if f.ContentType == "" {
+			f.ContentType = media
+		}
+	}
+	if isText {
+		plain, err := url.PathUnescape(encoded)
+		return actions.File{Data: []byte(plain), Filename: f.Filename, ContentType: f.ContentType}, err
+	}
+	data, err := decode(encoded)
+	if err != nil {
+		return actions.File{}, errors.New("it is not base64")
+	}
+	return actions.File{Data: data, Filename: f.Filename, ContentType: f.ContentType}, nil
+}
+
+// decode reads base64 of either alphabet, with or without padding.
+func decode(text string) ([]byte, error) {
+	text = strings.NewReplacer("\r", "", "\n", "", "-", "+", "_", "/").Replace(text)
+	return base64.RawStdEncoding.DecodeString(strings.TrimRight(text, "="))
+}
+
+// write makes the body of the form, if there is one.
+func (d *draft) write() error {
+	if len(d.files) == 0 {
+		if len(d.form) > 0 {
+			values := url.Values{}
+			for _, f := range d.form {
+				values.Add(f.name, f.value)
+			}
+			d.contentType, d.body = "application/x-www-form-urlencoded", []byte(values.Encode())
+		}
+		return nil
+	}
+	size := 0
+	for _, f := range d.files {
+		size += len(f.Data) + 512
+	}
+	var b bytes.Buffer
+	b.Grow(size)
+	w := multipart.NewWriter(&b)
+	for _, f := range d.form {
+		if err := w.WriteField(f.name, f.value); err != nil {
+			return actions.Errorf(actions.Internal, "http: form: %w", err)
+		}
+	}
+	for _, f := range d.files {
+		if err := writeFile(w, f); err != nil {
+			return actions.Errorf(actions.Internal, "http: form: %w", err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		return actions.Errorf(actions.Internal, "http: form: %w", err)
+	}
+	d.contentType, d.body = w.FormDataContentType(), b.Bytes()
+	return nil
+}
+
+// writeFile writes a file into a form. Without a filename a server takes it for a text.
+func writeFile(w *multipart.Writer, f actions.File) error {
+	if f.Filename == "" {
+		f.Filename = f.Name
+	}
+	if f.ContentType == "" || strings.ContainsAny(f.ContentType, "\r\n") {
+		f.ContentType = "application/octet-stream"
+	}
+	h := textproto.MIMEHeader{}
+	h.Set("Content-Disposition", multipart.FileContentDisposition(f.Name, f.Filename))
+	h.Set("Content-Type", f.ContentType)
+	part, err := w.CreatePart(h)
+	if err == nil {
+		_, err = part.Write(f.Data)
+	}
+	return err
+}
