@@ -86,12 +86,12 @@ func (g *given) addBody(r *request) (*jsonError, error) {
 	switch kind {
 	case noBody:
 	case formBody:
-		if len(r.body) > maxTexts {
-			return nil, longTexts()
+		if err := takeForm(r); err != nil {
+			return nil, err
 		}
 		return nil, g.addQuery(actions.FromForm, string(r.body))
 	case multipartBody:
-		return nil, scanMultipart(r.body, boundary, g.addPart)
+		return nil, scanMultipart(r, boundary, func(p part) error { return g.addPart(r, p) })
 	case jsonBody:
 		g.args = r.body
 		return scanMembers(r.body, -1, func(s *scanner, key []byte) bool {
@@ -107,7 +107,7 @@ func (g *given) addBody(r *request) (*jsonError, error) {
 
 // addPart adds one part of a form: a file when it has a file name, else a text. A file
 // field of a page that was left empty is nothing.
-func (g *given) addPart(p part) error {
+func (g *given) addPart(r *request, p part) error {
 	switch {
 	case p.filename == "" && p.isFile && len(p.data) == 0:
 		return nil
@@ -121,6 +121,9 @@ func (g *given) addPart(p part) error {
 	case g.size+len(p.data) > maxTexts:
 		return longTexts()
 	default:
+		if err := r.take(int64(len(p.data))); err != nil {
+			return err
+		}
 		g.size += len(p.data)
 		g.texts = append(g.texts, actions.Text{Origin: actions.FromForm, Name: p.name, Value: string(p.data)})
 	}
@@ -216,6 +219,22 @@ const (
 	formBody
 	multipartBody
 )
+
+// takeForm takes the memory for the texts of a simple form.
+func takeForm(r *request) error {
+	if len(r.body) > maxTexts {
+		return longTexts()
+	}
+	return r.take(int64(len(r.body)))
+}
+
+// takeDecoded takes the memory for the files in a JSON body, which are base64.
+func (r *request) takeDecoded() error {
+	if len(r.body) <= inMemory {
+		return nil
+	}
+	return r.take(int64(len(r.body)) / 4 * 3)
+}
 
 const mediaTypes = "send " + jsonType + ", multipart/form-data or application/x-www-form-urlencoded"
 

@@ -17,9 +17,10 @@ const (
 	// client which writes all of it before it reads gets the answer.
 	drainBytes = 64 << 20
 	drainTime  = 5 * time.Second
-	// firstRead bounds the memory taken before any byte of a body has come, and
-	// keptBuffer that of a buffer that is kept for another request.
-	firstRead  = 1 << 20
+	// inMemory is how long a body may be and still be in memory, not on disk: a whole
+	// payload of OpenWhisk, 1 MiB, with what stands beside it.
+	inMemory = 1<<20 + 64<<10
+	// keptBuffer is how much may be given back before the system is asked to take it.
 	keptBuffer = 4 << 20
 	// Once bodies of freeBytes in all have been let go of, the memory is given back to
 	// the system after freeDelay, so that many at once cost it once.
@@ -34,38 +35,64 @@ func (s *Server) buffer() *[]byte {
 	return new([]byte)
 }
 
-// readAll reads r to its end into buf, which it grows as bytes come, up to the limits of
-// one body and of all. A length that is not negative is the one that is expected.
-func (s *Server) readAll(r io.Reader, length int64, buf []byte, taken *int64) ([]byte, error) {
-	for {
+// readAll reads a body to its end: into buf, which it grows as bytes come, or onto the
+// disk when it is long, or when there is no memory for it. A length that is not negative
+// is the one that is expected.
+func (s *Server) readAll(from io.Reader, length int64, buf []byte, r *request) ([]byte, *spool, error) {
+	for length <= inMemory {
 		if int64(len(buf)) == length {
-			return buf, nil
+			return buf, nil, nil
 		}
 		if len(buf) == cap(buf) {
-			size := min(2*int64(cap(buf)), s.cfg.MaxBody+1)
+			size := min(max(2*int64(cap(buf)), 512), inMemory)
 			if length >= 0 {
 				size = length
 			}
 			more := size - int64(cap(buf))
-			if !s.bodies.take(more) {
-				return buf, busyError()
+			if more == 0 || r.take(more) != nil {
+				break
 			}
-			*taken += more
 			grown := make([]byte, len(buf), size)
 			copy(grown, buf)
 			buf = grown
 		}
-		n, err := r.Read(buf[len(buf):cap(buf)])
+		n, err := from.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		switch {
 		case int64(len(buf)) > s.cfg.MaxBody:
-			return buf, s.tooLargeError()
+			return buf, nil, s.tooLargeError()
 		case errors.Is(err, io.EOF):
-			return buf, nil
+			return buf, nil, nil
 		case err != nil:
-			return buf, err
+			return buf, nil, err
 		}
 	}
+	sp, err := s.spool(from, buf)
+	return buf, sp, err
+}
+
+// spool puts a body onto the disk, of which the beginning has been read.
+func (s *Server) spool(from io.Reader, begun []byte) (*spool, error) {
+	sp, err := newSpool(s.cfg.TempDir)
+	if err != nil {
+		return nil, err
+	}
+	chunk, _ := s.chunks.Get().(*[]byte)
+	if chunk == nil {
+		chunk = new(make([]byte, spoolChunk))
+	}
+	defer s.chunks.Put(chunk)
+	if err = sp.write(begun); err == nil {
+		err = sp.fill(from, *chunk, s.cfg.MaxBody, s.tooLargeError())
+	}
+	if err == nil {
+		err = sp.show()
+	}
+	if err != nil {
+		sp.close()
+		return nil, err
+	}
+	return sp, nil
 }
 
 // A steadyReader is a body that must not come too slowly.
@@ -92,8 +119,7 @@ func (r *steadyReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A budget bounds the memory for the bodies of all requests at one time. The first
-// firstRead bytes of each are had without asking.
+// A budget bounds the memory for what all requests at one time have sent.
 type budget struct {
 	limit int64
 	used  atomic.Int64
@@ -112,6 +138,18 @@ func (b *budget) take(n int64) bool {
 	}
 	b.used.Add(-n)
 	return false
+}
+
+// take takes memory for a part of a request, or refuses the request as busy.
+func (r *request) take(n int64) error {
+	if r.bodies == nil {
+		return nil
+	}
+	if !r.bodies.take(n) {
+		return busyError()
+	}
+	r.taken += n
+	return nil
 }
 
 // give gives back what a body took. After large ones the system gets its memory back,

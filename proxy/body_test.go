@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/deepfn/deepfn/actions"
 )
 
 // paddedBody is a body of n bytes.
@@ -31,17 +34,24 @@ func sendBody(w io.Writer, path, body string, chunked bool, hold int) {
 	_, _ = io.WriteString(w, body[:len(body)-hold])
 }
 
-// A body for which there is no memory is refused while another one is in progress, and
-// the memory is there again when that is done.
+// What has to be decoded is refused while the memory is needed by another request, and
+// is taken when that is done.
 func TestBodiesTogether(t *testing.T) {
 	const size = 3 << 20
-	for _, firstChunked := range []bool{false, true} {
-		r := start(t, Config{Model: "echo", MaxBody: 4 << 20, MaxBodies: 5 << 20})
+	for _, chunked := range []bool{false, true} {
+		begun, release := make(chan struct{}), make(chan struct{})
+		inv := &fakeInvoker{answer: func(_ context.Context, req actions.Request) (actions.Response, error) {
+			if req.ID == "first" {
+				close(begun)
+				<-release
+			}
+			return actions.Response{ContentType: jsonType, Data: []byte("{}")}, nil
+		}}
+		r := start(t, Config{Model: "echo", Invoker: inv, MaxBody: 4 << 20, MaxBodies: 4 << 20})
 		first := r.dial(t)
-		sendBody(first, "/run", paddedBody(size), firstChunked, 9)
-		for r.bodies.used.Load() < size {
-			runtime.Gosched()
-		}
+		body := `{"activation_id":"first","value":{}}` + strings.Repeat(" ", size)
+		sendBody(first, "/run", body, chunked, 0)
+		<-begun
 		for _, tt := range []struct {
 			path   string
 			status int
@@ -52,38 +62,68 @@ func TestBodiesTogether(t *testing.T) {
 			{predictPath, 429, "1", `{"error":"the requests in progress are larger together than the server takes; try again later","code":"busy"}` + "\n"},
 			{"/init", 429, "1", `{"error":"the requests in progress are larger together than the server takes; try again later","code":"busy"}` + "\n"},
 		} {
-			for _, chunked := range []bool{false, true} {
-				c := r.dial(t)
-				sendBody(c, tt.path, paddedBody(size), chunked, 0)
-				br := bufio.NewReader(c)
-				resp, body := read(t, br, "POST")
-				if resp.StatusCode != tt.status || resp.Header.Get("Retry-After") != tt.retry || body != tt.want || resp.Close {
-					t.Errorf("%s chunked %v: got %s %v %s", tt.path, chunked, resp.Status, resp.Header, body)
-				}
+			c := r.dial(t)
+			sendBody(c, tt.path, paddedBody(size), chunked, 0)
+			resp, got := read(t, bufio.NewReader(c), "POST")
+			if resp.StatusCode != tt.status || resp.Header.Get("Retry-After") != tt.retry || got != tt.want || resp.Close {
+				t.Errorf("%s chunked %v: got %s %v %s", tt.path, chunked, resp.Status, resp.Header, got)
 			}
 		}
-		rest := paddedBody(size)
-		if rest = rest[size-9:]; firstChunked {
-			rest = "  \r\n0\r\n\r\n"
-		}
-		_, _ = io.WriteString(first, rest)
-		if resp, body := read(t, bufio.NewReader(first), "POST"); resp.StatusCode != 200 || body != "{}" {
-			t.Errorf("got %s %s for the first body", resp.Status, body)
+		close(release)
+		if resp, got := read(t, bufio.NewReader(first), "POST"); resp.StatusCode != 200 || got != "{}" {
+			t.Errorf("got %s %s for the first body", resp.Status, got)
 		}
 		for r.bodies.used.Load() != 0 {
 			runtime.Gosched()
 		}
+		if resp, got := r.do(t, "POST", "/run", paddedBody(size)); resp.StatusCode != 200 || got != "{}" {
+			t.Errorf("got %s %s afterwards", resp.Status, got)
+		}
 	}
 }
 
-// A body whose length is known takes no more than that.
-func TestBodyOfKnownLength(t *testing.T) {
-	s, _ := newServer(t, Config{MaxBody: 40 << 20})
-	var taken int64
-	sent := bytes.Repeat([]byte("a"), 33<<20)
-	got, err := s.readAll(bytes.NewReader(sent), int64(len(sent)), make([]byte, 0, firstRead), &taken)
-	if err != nil || !bytes.Equal(got, sent) || cap(got) != len(sent) || taken != int64(len(sent)-firstRead) {
-		t.Errorf("got %d of %d bytes, %d taken, error %v, want %d", len(got), cap(got), taken, err, len(sent))
+// A body in memory takes no more than its length; a long one, and one for which there is
+// no memory, takes none.
+func TestReadAll(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		size   int
+		known  bool
+		limit  int64 // of the budget
+		onDisk bool
+	}{
+		{"nothing", 0, true, 1 << 30, false},
+		{"nothing, chunked", 0, false, 1 << 30, false},
+		{"short", 1000, true, 1 << 30, false},
+		{"short, chunked", 1000, false, 1 << 30, false},
+		{"as long as may be", inMemory, true, 1 << 30, false},
+		{"longer", inMemory + 1, true, 1 << 30, true},
+		{"longer, chunked", inMemory + 1, false, 1 << 30, true},
+		{"no memory", 1000, true, 10, true},
+		{"no memory, chunked", 1000, false, 600, true},
+		{"large", 33 << 20, true, 1 << 30, true},
+		{"large, chunked", 33 << 20, false, 1 << 30, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, _ := newServer(t, Config{MaxBody: 40 << 20})
+			r := &request{bodies: newBudget(tt.limit)}
+			sent := bytes.Repeat([]byte("0123456789abcdef!"), tt.size/17+1)[:tt.size]
+			length := int64(-1)
+			if tt.known {
+				length = int64(len(sent))
+			}
+			got, sp, err := s.readAll(bytes.NewReader(sent), length, nil, r)
+			if err != nil || (sp != nil) != tt.onDisk || r.taken > inMemory || tt.known && r.taken > length {
+				t.Fatalf("got on disk %v, %d taken, error %v", sp != nil, r.taken, err)
+			}
+			if sp != nil {
+				got = sp.data
+				defer sp.close()
+			}
+			if !bytes.Equal(got, sent) {
+				t.Errorf("got %d bytes, want %d", len(got), len(sent))
+			}
+		})
 	}
 }
 

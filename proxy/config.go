@@ -81,12 +81,15 @@ type Config struct {
 
 	// MaxBody is the most bytes that a request's body may have. The default is 48 MiB.
 	MaxBody int64
-	// MaxBodies is the most bytes that the bodies of all requests in progress may take,
-	// beside the first MiB of each; a request over it is refused as busy. MaxBody is the
-	// least. The files in a JSON body, which are decoded from base64, take about three
-	// quarters of the body in addition, and a chunked body up to twice its size. The
-	// default is a quarter of the memory that the control group allows, else 1 GiB.
+	// MaxBodies is the most memory that requests in progress may take together: their
+	// bodies up to 1 MiB each, the texts of forms, and the files that are decoded from
+	// base64 in JSON. Without memory a body goes to the disk, as longer ones do; what
+	// has to be decoded is refused as busy. MaxBody is the least. The default is a
+	// quarter of the memory that the control group allows, else 1 GiB.
 	MaxBodies int64
+	// TempDir is the folder for bodies over 1 MiB while their requests last; each takes
+	// MaxBody bytes at most. The default is the system's.
+	TempDir string
 	// MaxConns is the most connections that are open at one time. At the limit the one
 	// that has been idle for longest is closed for a new one, then the oldest that has
 	// sent nothing; when all have requests, the new one is answered 503 and closed. The

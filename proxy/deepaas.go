@@ -245,13 +245,16 @@ func parseBody(r *request) (v actions.Values, bad *jsonError, err error) {
 	switch kind {
 	case noBody:
 	case multipartBody:
-		v, err = parseMultipart(r.body, boundary)
+		v, err = parseMultipart(r, boundary)
 	case formBody:
-		if len(r.body) > maxTexts {
-			return v, nil, longTexts()
+		if err := takeForm(r); err != nil {
+			return v, nil, err
 		}
 		v.Text, err = parseQuery(string(r.body))
 	case jsonBody:
+		if err := r.takeDecoded(); err != nil {
+			return v, nil, err
+		}
 		v.JSON = make(map[string]json.RawMessage, 8)
 		bad = scanObject(r.body, func(s *scanner, key []byte) bool {
 			raw, ok := s.raw()

@@ -41,6 +41,9 @@ func (s *Server) init(ctx context.Context, r *request) response {
 	if bad != nil {
 		return whiskText(http.StatusBadRequest, "Error unmarshaling request: "+bad.msg)
 	}
+	if err := r.takeDecoded(); err != nil {
+		return failure(busyError())
+	}
 	if !s.initialized.CompareAndSwap(false, true) {
 		s.activations.say(initOnce)
 		return whiskText(http.StatusForbidden, initOnce)

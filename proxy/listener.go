@@ -116,7 +116,7 @@ func refuse(c net.Conn) {
 	if half, ok := c.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
-	_, _ = io.CopyN(io.Discard, c, firstRead)
+	_, _ = io.CopyN(io.Discard, c, inMemory)
 	_ = c.Close()
 }
 

@@ -35,16 +35,19 @@ func (p part) file() actions.File {
 
 // parseMultipart takes a multipart/form-data body apart: a part is a file when it says a
 // file name or the media type of one, else a text. The files are slices of the body.
-func parseMultipart(body []byte, boundary string) (actions.Values, error) {
+func parseMultipart(r *request, boundary string) (actions.Values, error) {
 	v := actions.Values{Text: make(map[string][]string)}
 	size := 0
-	err := scanMultipart(body, boundary, func(p part) error {
+	err := scanMultipart(r, boundary, func(p part) error {
 		if p.isFile || !isText(p.contentType) {
 			v.Files = append(v.Files, p.file())
 			return nil
 		}
 		if size += len(p.data); size > maxTexts {
 			return longTexts()
+		}
+		if err := r.take(int64(len(p.data))); err != nil {
+			return err
 		}
 		v.Text[p.name] = append(v.Text[p.name], string(p.data))
 		return nil
@@ -54,15 +57,15 @@ func parseMultipart(body []byte, boundary string) (actions.Values, error) {
 
 // scanMultipart calls add for each part of a multipart/form-data body, until it returns
 // an error. Nothing is copied.
-func scanMultipart(body []byte, boundary string, add func(part) error) error {
+func scanMultipart(r *request, boundary string, add func(part) error) error {
 	if boundary == "" || len(boundary) > maxBoundary {
 		return badForm("the boundary must have 1 to %d bytes", maxBoundary)
 	}
 	// The end of a line before a boundary belongs to the boundary, not to the part.
 	line := []byte("\r\n--" + boundary)
-	rest, found := bytes.CutPrefix(body, line[2:])
+	rest, found := bytes.CutPrefix(r.body, line[2:])
 	if !found {
-		_, rest, found = cutPart(body, line)
+		_, rest, found = cutPart(r.body, line, r.forget)
 	}
 	for n := 0; found; n++ {
 		if bytes.HasPrefix(rest, []byte("--")) {
@@ -75,7 +78,7 @@ func scanMultipart(body []byte, boundary string, add func(part) error) error {
 		if rest, found = bytes.CutPrefix(bytes.TrimLeft(rest, " \t"), []byte("\r\n")); !found {
 			break
 		}
-		if text, rest, found = cutPart(rest, line); !found {
+		if text, rest, found = cutPart(rest, line, r.forget); !found {
 			break
 		}
 		p, err := parsePart(text)
@@ -91,9 +94,9 @@ func scanMultipart(body []byte, boundary string, add func(part) error) error {
 
 // cutPart cuts a part, header and content, at the next boundary. What only begins like
 // the boundary is content.
-func cutPart(rest, line []byte) (part, after []byte, found bool) {
+func cutPart(rest, line []byte, forget func([]byte)) (part, after []byte, found bool) {
 	for from := 0; ; {
-		i := bytes.Index(rest[from:], line)
+		i := index(rest[from:], line, forget)
 		if i < 0 {
 			return nil, nil, false
 		}
@@ -103,6 +106,24 @@ func cutPart(rest, line []byte) (part, after []byte, found bool) {
 			return rest[:i:i], after, true
 		}
 		from = i + 2
+	}
+}
+
+// index is bytes.Index. It forgets what it has looked at in vain, if that can be
+// forgotten: a body on disk may be larger than the memory.
+func index(data, line []byte, forget func([]byte)) int {
+	if forget == nil {
+		return bytes.Index(data, line)
+	}
+	for at := 0; ; at += window {
+		end := min(at+window+len(line)-1, len(data))
+		if i := bytes.Index(data[at:end], line); i >= 0 {
+			return at + i
+		}
+		if end == len(data) {
+			return -1
+		}
+		forget(data[at : at+window])
 	}
 }
 

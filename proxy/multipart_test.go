@@ -48,7 +48,7 @@ func TestParseMultipart(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := parseMultipart([]byte(tt.body), "b")
+			got, err := parseMultipart(&request{body: []byte(tt.body)}, "b")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -83,7 +83,7 @@ func TestParseMultipartErrors(t *testing.T) {
 		"boundary of format verbs": {"--%d", "%d", "a boundary is missing"},
 	}
 	for name, tt := range tests {
-		_, err := parseMultipart([]byte(tt.body), tt.boundary)
+		_, err := parseMultipart(&request{body: []byte(tt.body)}, tt.boundary)
 		if e, ok := errors.AsType[*actions.Error](err); !ok || e.Code != actions.Invalid || !strings.Contains(e.Msg, tt.want) {
 			t.Errorf("%s: got %v, want %q", name, err, tt.want)
 		}
@@ -96,7 +96,7 @@ func FuzzMultipart(f *testing.F) {
 	f.Add([]byte(form("--b", `Content-Disposition: form-data; name="text"`, "", "1", "--b--")), "b")
 	f.Add([]byte(form("--b", `Content-Disposition: form-data; name="a"; filename="x"`, "", "1\r\n--b", "--b--")), "b")
 	f.Fuzz(func(t *testing.T, body []byte, boundary string) {
-		if v, err := parseMultipart(body, boundary); err == nil {
+		if v, err := parseMultipart(&request{body: body}, boundary); err == nil {
 			checkParts(t, body, boundary, v)
 		}
 		var b bytes.Buffer
@@ -110,7 +110,7 @@ func FuzzMultipart(f *testing.F) {
 		}
 		_, _ = part.Write(body)
 		_ = w.Close()
-		got, err := parseMultipart(b.Bytes(), boundary)
+		got, err := parseMultipart(&request{body: b.Bytes()}, boundary)
 		if err != nil || len(got.Files) != 1 || !bytes.Equal(got.Files[0].Data, body) {
 			t.Errorf("got %q, %v of a file %q with boundary %q", got.Files, err, body, boundary)
 		}

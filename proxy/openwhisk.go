@@ -84,6 +84,11 @@ func (s *Server) activate(ctx context.Context, c *call, r *request) (response, e
 	if c.request.Verb == actions.Metadata {
 		return jsonResponse(http.StatusOK, s.modelDocument(m, s.current(ctx, m, r))), nil
 	}
+	if !m.ParsesArguments() {
+		if err := r.takeDecoded(); err != nil {
+			return response{}, err
+		}
+	}
 	if err := c.take(&a, m); err != nil {
 		return response{}, err
 	}

@@ -25,6 +25,11 @@ type request struct {
 	model, uuid string         // the {model} and {uuid} of the route
 	body        []byte         // nil when it must not be used again
 	refused     *actions.Error // why the body was not taken; body is empty
+	// forget gives back the memory that shows a part of a body on disk; nil when the
+	// body is in memory.
+	forget func(part []byte)
+	bodies *budget // has memory for parts of the request; nil has any
+	taken  int64   // of bodies
 }
 
 // A response is the answer to a request.

@@ -41,6 +41,7 @@ type Server struct {
 	table       []route
 	activations activationLog
 	buffers     sync.Pool // of *[]byte, for bodies
+	chunks      sync.Pool // of *[]byte, for bodies on their way to the disk
 	bodies      *budget
 	conns       *connections
 	// What the runtimes reported of models.
@@ -162,10 +163,10 @@ func (s *Server) connState(nc net.Conn, state fasthttp.ConnState) {
 func (s *Server) serve(ctx context.Context, fc *fasthttp.RequestCtx) {
 	s.metrics.inFlight.Inc()
 	defer s.metrics.inFlight.Dec()
-	var taken int64
-	defer func() { s.bodies.give(taken) }()
+	var r request
+	defer func() { s.bodies.give(r.taken) }()
 	defer s.survive(ctx, fc)
-	r := s.request(fc)
+	s.request(fc, &r)
 	if expect := fc.Request.Header.Peek("Expect"); len(expect) > 0 && !strings.EqualFold(string(expect), "100-continue") {
 		s.send(fc, r.id, jsonResponse(http.StatusExpectationFailed, errorBody{
 			Error: fmt.Sprintf("the server does not know Expect: %s", short(string(expect))), Code: actions.Unsupported,
@@ -174,19 +175,29 @@ func (s *Server) serve(ctx context.Context, fc *fasthttp.RequestCtx) {
 		return
 	}
 	buf := s.buffer()
-	body, err := s.readBody(fc, *buf, &taken)
+	body, sp, err := s.readBody(fc, *buf, &r)
 	if refused, ok := errors.AsType[*actions.Error](err); ok {
 		r.refused = refused
+		if refused.Err != nil {
+			s.log.WarnContext(ctx, "request body refused", "request_id", r.id, "error", refused.Err.Error())
+		}
 	} else if err != nil {
 		s.malformed(fc, err)
 		return
 	}
 	r.body = body
-	s.send(fc, r.id, s.handle(ctx, &r))
-	if r.body != nil && cap(body) <= keptBuffer {
-		*buf = body[:0]
-		s.buffers.Put(buf)
+	if sp != nil {
+		r.body, r.forget = sp.data, sp.forget
 	}
+	s.send(fc, r.id, s.handle(ctx, &r))
+	if r.body == nil {
+		return // somebody may still read it
+	}
+	if sp != nil {
+		sp.close()
+	}
+	*buf = body[:0]
+	s.buffers.Put(buf)
 }
 
 // survive answers a request whose handling panicked outside of handle, and closes its
@@ -208,9 +219,10 @@ func (s *Server) survive(ctx context.Context, fc *fasthttp.RequestCtx) {
 func (s *Server) newID() string { return s.idPrefix + strconv.FormatUint(s.ids.Add(1), 36) }
 
 // request makes a request of what the header says.
-func (s *Server) request(fc *fasthttp.RequestCtx) request {
+func (s *Server) request(fc *fasthttp.RequestCtx, r *request) {
 	h := &fc.Request.Header
-	r := request{
+	*r = request{
+		bodies: s.bodies,
 		method: intern(fc.Method()), path: intern(fc.Path()),
 		query:       string(fc.URI().QueryString()),
 		contentType: intern(h.ContentType()),
@@ -231,7 +243,6 @@ func (s *Server) request(fc *fasthttp.RequestCtx) request {
 			each(string(name), string(value))
 		}
 	}
-	return r
 }
 
 // intern makes a string of b, without memory for the usual ones.
@@ -251,35 +262,42 @@ func intern(b []byte) string {
 	return string(b)
 }
 
-// readBody reads the body into buf, which it may replace, and adds what it takes from
-// the budget to taken. A body over a limit is thrown away; the error is an
-// *actions.Error.
-func (s *Server) readBody(fc *fasthttp.RequestCtx, buf []byte, taken *int64) ([]byte, error) {
+// readBody reads the body into buf, which it may replace, or onto the disk, and takes
+// the memory for it. A body over a limit is thrown away; the error is an *actions.Error.
+func (s *Server) readBody(fc *fasthttp.RequestCtx, buf []byte, r *request) ([]byte, *spool, error) {
 	stream := fc.RequestBodyStream()
 	length := int64(fc.Request.Header.ContentLength()) // negative when it is chunked
-	if want := min(max(length, 512), firstRead); stream != nil && int64(cap(buf)) < want {
-		buf = make([]byte, 0, want)
+	if stream == nil {
+		return buf[:0], nil, nil
 	}
-	*taken = int64(cap(buf))
-	s.bodies.used.Add(*taken)
-	body, err := buf[:0], error(nil)
-	switch {
-	case stream == nil:
-		return body, nil
-	case length > s.cfg.MaxBody:
+	if r.take(int64(cap(buf))) != nil {
+		buf = nil // of which there is none to take
+	}
+	body, sp, err := buf[:0], (*spool)(nil), error(nil)
+	if length > s.cfg.MaxBody {
 		err = s.tooLargeError()
-	default:
+	} else {
 		steady := &steadyReader{from: stream, limit: fc.Conn().SetReadDeadline, end: time.Now().Add(bodyTime)}
-		body, err = s.readAll(steady, length, body, taken)
+		body, sp, err = s.readAll(steady, length, body, r)
 	}
 	if _, refused := errors.AsType[*actions.Error](err); refused {
 		discard(fc, stream)
-		return body[:0], err
+		return body[:0], nil, err
 	}
-	if err == nil && length >= 0 && int64(len(body)) != length {
-		err = io.ErrUnexpectedEOF
+	if err != nil {
+		return body, nil, err
 	}
-	return body, err
+	got := int64(len(body))
+	if sp != nil {
+		got = sp.size
+	}
+	if length >= 0 && got != length {
+		if sp != nil {
+			sp.close()
+		}
+		return body, nil, io.ErrUnexpectedEOF
+	}
+	return body, sp, nil
 }
 
 // discard throws away what is left of a refused body. If that is too much, the
