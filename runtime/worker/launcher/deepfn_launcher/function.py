@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 import time
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Mapping, Optional, Union
 
-from . import jsonable
+from . import failure, jsonable
 from .module import completed, imports, plain
 from .parameters import Parameters, as_text, signature
 from .words import FROM_CONTEXT, FROM_FORM, FROM_QUERY, Call, Failure, Model, Store, Text, Values
@@ -96,7 +97,12 @@ class Function(Model):
         }
         for verb, parameters in self._parameters.items():
             found[verb] = parameters.describe()
-        about = self.metadata()
+        try:
+            about = self.metadata()
+        except Exception as exc:
+            print("deepfn: get_metadata failed:", file=sys.stderr)
+            failure.report(exc)
+            about = None
         if about is None:
             doc = inspect.getdoc(self._functions["predict"])
             about = {"description": doc} if doc else None

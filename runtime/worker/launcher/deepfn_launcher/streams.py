@@ -63,10 +63,10 @@ class Streams:
                     with contextlib.suppress(OSError):
                         os.dup2(copy, fd)
             stream = getattr(sys, name)
-            closed = True
+            useless = True
             with contextlib.suppress(BaseException):
-                closed = stream is None or bool(getattr(stream, "closed", False))
-            if closed:
+                useless = bool(getattr(stream, "closed", False)) or not hasattr(stream, "write")
+            if useless:
                 setattr(sys, name, _open(fd))
 
 
