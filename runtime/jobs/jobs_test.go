@@ -304,29 +304,31 @@ func TestOutcomes(t *testing.T) {
 }
 
 func TestSubmitRefuses(t *testing.T) {
-	canceled, cancel := context.WithCancel(t.Context())
-	cancel()
-	late, cancel := context.WithDeadline(t.Context(), time.Unix(1, 0))
-	defer cancel()
+	still := time.Now().Add(time.Hour)
 	tests := map[string]struct {
-		ctx   context.Context
-		req   actions.Request
-		shown string
-		code  actions.Code
-		words string
+		deadline time.Time
+		req      actions.Request
+		shown    string
+		code     actions.Code
+		words    string
 	}{
-		"no model":    {t.Context(), actions.Request{}, `{}`, actions.Invalid, "needs a model"},
-		"no object":   {t.Context(), train("m"), `[1]`, actions.Invalid, "JSON object"},
-		"no json":     {t.Context(), train("m"), `{"a"`, actions.Invalid, "JSON object"},
-		"long":        {t.Context(), train("m"), `{"a":"` + strings.Repeat("x", 8<<20) + `"}`, actions.TooLarge, "8388608"},
-		"caller left": {canceled, train("m"), `{}`, actions.Canceled, "context canceled"},
-		"late":        {late, train("m"), `{}`, actions.Deadline, "deadline"},
+		"no model":    {still, actions.Request{}, `{}`, actions.Invalid, "needs a model"},
+		"no object":   {still, train("m"), `[1]`, actions.Invalid, "JSON object"},
+		"no json":     {still, train("m"), `{"a"`, actions.Invalid, "JSON object"},
+		"long":        {still, train("m"), `{"a":"` + strings.Repeat("x", 8<<20) + `"}`, actions.TooLarge, "8388608"},
+		"caller left": {still, train("m"), `{}`, actions.Canceled, "context canceled"},
+		"late":        {time.Unix(1, 0), train("m"), `{}`, actions.Deadline, "deadline"},
 	}
 	dir := t.TempDir()
 	s := open(t, jobs.Config{Dir: dir, Start: (&engine{}).start})
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := s.Submit(test.ctx, test.req, json.RawMessage(test.shown))
+			ctx, cancel := context.WithDeadline(t.Context(), test.deadline)
+			defer cancel()
+			if name == "caller left" {
+				cancel()
+			}
+			_, err := s.Submit(ctx, test.req, json.RawMessage(test.shown))
 			want(t, err, test.code, test.words)
 			if left := files(t, dir); len(left) > 0 {
 				t.Errorf("it left %v", left)
@@ -456,7 +458,7 @@ func TestManyCallers(t *testing.T) {
 	var callers sync.WaitGroup
 	for range 8 {
 		callers.Go(func() {
-			for i := range 6 {
+			for i := range 3 {
 				job, err := s.Submit(t.Context(), train("m"), nil)
 				if err != nil {
 					t.Errorf("Submit: %v", err)

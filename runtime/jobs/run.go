@@ -121,9 +121,11 @@ func (j *job) remove() error {
 	j.disk.Lock()
 	defer j.disk.Unlock()
 	j.removed = true
+	// The lock goes last: nobody may take the job for one whose server has ended.
+	err := j.store.remove(j.snapshot().ID)
 	unlock(j.lock)
 	j.lock = nil
-	return j.store.remove(j.snapshot().ID)
+	return err
 }
 
 // startNextLocked starts those who wait, as many as may run.
