@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from .arguments import Arguments, has_base, is_file, location, may_be_file, metadata, wire_name
 
@@ -77,7 +77,8 @@ def _argument_type(field: Any, described: JSONSchema) -> str:
 def document_schema(schema: Any) -> JSONSchema:
     """Return the JSON Schema of the documents that a marshmallow schema loads."""
     try:
-        return _object(schema, ())
+        found = _object(schema, ())
+        return {"type": "array", "items": found} if schema.many else found
     except Exception as err:
         return {"description": f"{type(schema).__name__}: {type(err).__name__}"}
 
@@ -120,7 +121,7 @@ def _typed(field: Any, above: Tuple[Any, ...]) -> JSONSchema:
     for c in type(field).__mro__:
         make = _TYPES.get(c.__name__)
         if make is not None and c.__module__.endswith(".fields"):
-            own = "_deserialize" in _overrides(type(field), c)
+            own = _converts(type(field), c)
             schema = {} if own and c.__name__ in ("Field", "Raw") else make(field, above)
             if own:  # a class of the module converts in its own way
                 return _loose(schema, type(field).__name__)
@@ -128,14 +129,16 @@ def _typed(field: Any, above: Tuple[Any, ...]) -> JSONSchema:
     return {"description": type(field).__name__}
 
 
-def _overrides(own: type, library: type) -> Set[str]:
-    """Return the methods that the classes between a field's and the library's define."""
-    names: Set[str] = set()
+def _converts(own: type, library: type) -> bool:
+    """Whether a class between a field's and the library's converts in its own way."""
     for c in own.__mro__:
         if c is library:
-            return names
-        names |= {"_deserialize"} if {"deserialize", "_deserialize"} & set(vars(c)) else set()
-    return names
+            return False
+        if c.__module__ in ("marshmallow.fields", "webargs.fields"):
+            continue
+        if "deserialize" in vars(c) or "_deserialize" in vars(c):
+            return True
+    return False
 
 
 def _loose(schema: JSONSchema, name: str) -> JSONSchema:
@@ -180,7 +183,8 @@ def _nested(field: Any, above: Tuple[Any, ...]) -> JSONSchema:
     if any(type(schema) is seen for seen in above):
         return {"type": "object", "description": type(schema).__name__ + ", as above."}
     inner = _object(schema, (*above, type(schema)))
-    return {"type": "array", "items": inner} if getattr(field, "many", False) else inner
+    many = getattr(field, "many", False) or getattr(schema, "many", False)
+    return {"type": "array", "items": inner} if many else inner
 
 
 def _pluck(field: Any, above: Tuple[Any, ...]) -> JSONSchema:
@@ -205,7 +209,7 @@ def _object(schema: Any, above: Tuple[Any, ...]) -> JSONSchema:
         found["required"] = required
     if str(getattr(schema, "unknown", "")) == "raise":
         found["additionalProperties"] = False
-    return {"type": "array", "items": found} if getattr(schema, "many", False) else found
+    return found
 
 
 def _enum(field: Any, above: Tuple[Any, ...]) -> JSONSchema:
@@ -360,6 +364,8 @@ _PYTHON_ONLY = re.compile(r"\(\?[^:=!]|\\[AZzabdDwWsSBNxuUG]|[*+?}]\+|\$|\^|#")
 def _regexp(schema: JSONSchema, validator: Any) -> None:
     regex = validator.regex
     if not isinstance(regex.pattern, str) or regex.flags & ~re.UNICODE:
+        return
+    if "|" in regex.pattern and ("^" in regex.pattern or "$" in regex.pattern):
         return
     # Python matches at the start; JSON Schema searches.
     body = regex.pattern[1:] if regex.pattern.startswith("^") else regex.pattern
