@@ -13,6 +13,7 @@ from typing import Any, Dict, Sequence
 import deepfn_launcher
 import pytest
 
+PYTHON = os.path.normpath(sys.executable)
 LAUNCHER = pathlib.Path(deepfn_launcher.__file__).resolve().parents[1]
 
 DRIVER = """
@@ -242,7 +243,7 @@ def test_files_that_are_no_models(
     assert told["code"] == code
     assert said in told["msg"]
     if "Error" in said or "install" in said:
-        assert "Traceback" in told["err"] and "deepfn_launcher" not in told["err"]
+        assert "deepfn_launcher" not in told["err"]
         assert "Error" in told["err"]
 
 
@@ -358,10 +359,10 @@ def test_entry_points_to_choose_from(tmp_path: pathlib.Path) -> None:
     declare(tmp_path, "b = pkg.cls:Ordinary [extra]", "a = pkg.api")
     told = load({}, [tmp_path])
     assert told["code"] == "not_found"
-    assert f"several models in {sys.executable}: a, b; choose one" in told["msg"]
+    assert f"several models in {PYTHON}: a, b; choose one" in told["msg"]
     assert load({"entry_point": "b"}, [tmp_path])["result"][0] == "ordinary"
     told = load({"entry_point": "c"}, [tmp_path])
-    assert told["msg"] == f"no model c in {sys.executable}; there is a, b"
+    assert told["msg"] == f"no model c in {PYTHON}; there is a, b"
 
 
 def test_no_entry_point(tmp_path: pathlib.Path) -> None:
