@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"sync"
@@ -94,6 +95,10 @@ func (j *job) save() error {
 	}
 	rec := j.record()
 	err := j.store.writeRecord(rec.Job.ID, rec)
+	if errors.Is(err, fs.ErrNotExist) && !j.store.exists(rec.Job.ID) {
+		j.removed = true // by others, and so the job is to be forgotten
+		return nil
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err == nil {

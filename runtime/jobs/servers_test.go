@@ -175,6 +175,37 @@ func TestTwoServers(t *testing.T) {
 	})
 }
 
+func TestRemovedFolder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, begin := t.TempDir(), make(chan struct{})
+		e := &engine{call: func(_ context.Context, _ actions.Request, output func(actions.LogLine)) (actions.Response, error) {
+			output(actions.LogLine{Stream: actions.Stdout, Text: "deepfn-progress: 1%"})
+			<-begin
+			return jsonResponse(`{}`), nil
+		}}
+		s := open(t, jobs.Config{Dir: dir, Start: e.start})
+		id, next := submit(t, s, train("m")).ID, submit(t, s, train("m")).ID
+		synctest.Wait()
+		if err := os.RemoveAll(filepath.Join(dir, id)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second) // its progress cannot be written
+		if state := get(t, s, id).State; state != actions.JobRunning {
+			t.Errorf("it is %s, want running as long as its worker lives", state)
+		}
+		close(begin)
+		synctest.Wait()
+		_, err := s.Job(t.Context(), "m", id)
+		want(t, err, actions.NotFound, "no such job")
+		if job := get(t, s, next); job.State != actions.JobDone {
+			t.Errorf("the next one: %+v", job)
+		}
+		if names := files(t, dir); len(names) != 5 { // the folder of next, its record, lock, log and result
+			t.Errorf("files: %v", names)
+		}
+	})
+}
+
 // TestHostileFolder has all that others may have left in a folder of jobs.
 func TestHostileFolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
