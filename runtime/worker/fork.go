@@ -139,7 +139,7 @@ func (z *Zygote) reap(p *process) string {
 	case <-z.dead:
 		// If this process is the init of a container, it has inherited the child.
 		_ = unix.Waitid(unix.P_PIDFD, p.pidfd, nil, unix.WEXITED|unix.WNOHANG, nil)
-		return "killed, because its fork server had ended: " + z.proc.state
+		return "killed with its fork server: " + z.why()
 	default:
 		return fmt.Sprintf("nobody knows how, because of its fork server: %v", err)
 	}

@@ -14,6 +14,7 @@ import (
 
 func TestMain(m *testing.M) {
 	jsonLinesMain()
+	zygoteMain()
 	parentMain()
 	workertest.Main()
 	os.Exit(m.Run())

@@ -18,10 +18,14 @@ const parentVariable = "DEEPFN_TEST_PARENT"
 
 // parentMain starts a worker, prints its id and waits to be killed.
 func parentMain() {
-	if os.Getenv(parentVariable) == "" {
+	how := os.Getenv(parentVariable)
+	if how == "" {
 		return
 	}
 	_ = os.Unsetenv(parentVariable)
+	if how == "zygote" {
+		forkingParent()
+	}
 	w, err := worker.Start(context.Background(), config())
 	if err != nil {
 		fmt.Println(err)

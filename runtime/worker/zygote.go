@@ -188,10 +188,20 @@ func (z *Zygote) ending() error {
 	defer timer.Stop()
 	select {
 	case <-z.dead:
-		return fmt.Errorf("it ended: %s", z.proc.state)
+		return errors.New(z.why())
 	case <-timer.C:
 		return errors.New("it closed its socket")
 	}
+}
+
+// why returns how the process ended, after it has.
+func (z *Zygote) why() string {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.cause != nil {
+		return fmt.Sprintf("it was killed: %v", z.cause)
+	}
+	return "it ended: " + z.proc.state
 }
 
 // live is the one goroutine that notices the end of the process and clears up after it.
@@ -270,7 +280,7 @@ func (z *Zygote) ask(ctx context.Context, p packet, files []*os.File, patience t
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		case <-z.dead:
-			err = errors.New("it has ended")
+			err = errors.New(z.why())
 		case <-timer.C:
 			err = fmt.Errorf("it did not answer within %v", patience)
 		}
@@ -325,7 +335,7 @@ func (z *Zygote) Close() error {
 	return nil
 }
 
-// fail kills the process. The first cause is the one that is logged.
+// fail kills the process. The first cause is the one that counts.
 func (z *Zygote) fail(cause error) {
 	z.mu.Lock()
 	if z.cause == nil {
