@@ -111,14 +111,13 @@ class Read(unittest.TestCase):
         self.assertEqual(len(api.predict(image=PAGE, min_score=0.5)["lines"]), len(WORDS))
 
     def test_pages_without_text(self):
-        for size in ((1, 1), (1, 500), (60000, 2), (400, 300), (5000, 5000)):
-            for accept in ("application/json", "image/png", "application/pdf"):
-                with self.subTest(size=size, accept=accept):
-                    answer = read(Image.new("RGB", size, "white"), accept=accept)
-                    if accept == "application/json":
-                        self.assertEqual((answer["text"], answer["lines"]), ("", []))
-                    else:
-                        self.assertTrue(answer.read())
+        for size in ((1, 1), (1, 500), (60000, 2), (400, 300)):
+            with self.subTest(size=size):
+                answer = read(Image.new("RGB", size, "white"))
+                self.assertEqual((answer["text"], answer["lines"]), ("", []))
+        for accept in ("image/png", "application/pdf"):
+            with self.subTest(accept):
+                self.assertTrue(read(Image.new("RGB", (1, 1)), accept=accept).read())
 
     def test_boxes_of_small_and_large_pictures(self):
         for scale in (1, 3, 10):
