@@ -328,21 +328,6 @@ func TestKeep(t *testing.T) {
 	})
 }
 
-func checkList(tb testing.TB, s *jobs.Jobs, model string, want []string) {
-	tb.Helper()
-	list, err := s.List(tb.Context(), model)
-	if err != nil {
-		tb.Fatalf("List: %v", err)
-	}
-	var got []string
-	for _, job := range list {
-		got = append(got, job.ID)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		tb.Errorf("jobs of %s (-want +got):\n%s", model, diff)
-	}
-}
-
 func TestManyCallers(t *testing.T) {
 	e := &engine{call: func(_ context.Context, req actions.Request, output func(actions.LogLine)) (actions.Response, error) {
 		var printing sync.WaitGroup

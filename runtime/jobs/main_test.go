@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/runtime/jobs"
 )
@@ -67,7 +69,7 @@ type engine struct {
 	hold     chan struct{}
 	// holdClose is what each Close waits for.
 	holdClose chan struct{}
-	// refuse makes Submit's context useless to Start, which goes on after it.
+	// deaf makes a start wait for hold also when its context has ended.
 	deaf bool
 
 	mu     sync.Mutex // guards everything below
@@ -212,4 +214,19 @@ func files(tb testing.TB, dir string) []string {
 		tb.Fatal(err)
 	}
 	return found
+}
+
+func checkList(tb testing.TB, s *jobs.Jobs, model string, want []string) {
+	tb.Helper()
+	list, err := s.List(tb.Context(), model)
+	if err != nil {
+		tb.Fatalf("List: %v", err)
+	}
+	var got []string
+	for _, job := range list {
+		got = append(got, job.ID)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		tb.Errorf("jobs of %s (-want +got):\n%s", model, diff)
+	}
 }
