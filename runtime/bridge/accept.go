@@ -13,7 +13,7 @@ import (
 // "accept" compares whole strings, so that it is told one of its own.
 func (d *draft) accept(wanted string) error {
 	p := find(d.parameters, "accept")
-	if wanted == "" || strings.ContainsAny(wanted, "\r\n\x00") {
+	if wanted == "" || hasControl(wanted) {
 		return nil
 	}
 	if p == nil || len(p.Enum) == 0 {

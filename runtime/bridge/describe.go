@@ -77,10 +77,8 @@ func (p *Program) describe(ctx context.Context, s *server) actions.Description {
 		} `json:"paths"`
 	}
 	b, err := s.look(ctx, "/swagger.json")
-	if err != nil || json.Unmarshal(b, &document) != nil || len(document.Paths) == 0 {
-		open := func() *actions.Signature { return &actions.Signature{Parameters: []actions.Parameter{}, Open: true} }
-		d.Predict, d.Train = open(), open()
-		return d
+	if err != nil || json.Unmarshal(b, &document) != nil {
+		document.Paths = nil // it says nothing
 	}
 	// What stands before /v2/ may be there or not.
 	for _, route := range slices.Sorted(maps.Keys(document.Paths)) {
@@ -94,6 +92,10 @@ func (p *Program) describe(ctx context.Context, s *server) actions.Description {
 		case strings.HasSuffix(name, "/v2/models/"+s.model+"/train"):
 			d.Train, p.routes.train = signature(post.Parameters), post.Parameters
 		}
+	}
+	if d.Predict == nil && d.Train == nil {
+		open := func() *actions.Signature { return &actions.Signature{Parameters: []actions.Parameter{}, Open: true} }
+		d.Predict, d.Train = open(), open()
 	}
 	return d
 }

@@ -18,6 +18,8 @@ const (
 	defaultMaxPayload = 64 << 20
 	// restartTime bounds a start that no request waits for.
 	restartTime = 10 * time.Minute
+	// skew is how long before its deadline a request that was cancelled counts as expired.
+	skew = 50 * time.Millisecond
 )
 
 // errWatchdog is the cause of the end of a request that the watchdog ended.
@@ -214,7 +216,7 @@ func (p *Program) send(ctx context.Context, s *server, method, address string, o
 		err = actions.Errorf(actions.Deadline, "the server did not answer within the watchdog's %v; it is started again", p.watchdog)
 		p.discard(s, err)
 		return nil, err
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case expired(ctx):
 		err = actions.Errorf(actions.Deadline, "the server did not answer in the time of the request, which is its watchdog; it is started again")
 		p.discard(s, err)
 		return nil, err
@@ -222,6 +224,13 @@ func (p *Program) send(ctx context.Context, s *server, method, address string, o
 		return nil, actions.Errorf(actions.Canceled, "the request was canceled: %w", ctx.Err())
 	}
 	return nil, s.lost(err)
+}
+
+// expired reports whether the time of a request is over. The parent, whose clock it is too,
+// cancels the request in the same moment, and may be first.
+func expired(ctx context.Context) bool {
+	end, ok := ctx.Deadline()
+	return ctx.Err() != nil && ok && time.Until(end) < skew
 }
 
 // lost is the error of a request whose connection broke.

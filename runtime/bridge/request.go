@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"mime"
 	"mime/multipart"
 	"net/http"
 	"net/textproto"
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/deepfn/deepfn/actions"
 )
@@ -70,7 +72,7 @@ func (p *Program) newRequest(req *actions.Request, parameters []parameter) (*out
 // setHeader sets a header, if the server looks for an argument there.
 func (d *draft) setHeader(name, value string) {
 	for _, p := range d.parameters {
-		if p.In == "header" && strings.EqualFold(p.Name, name) && !strings.ContainsAny(value, "\r\n\x00") {
+		if p.In == "header" && strings.EqualFold(p.Name, name) && !hasControl(value) {
 			d.header.Set(name, value)
 		}
 	}
@@ -273,11 +275,17 @@ func (d *draft) write() error {
 	size := 0
 	for _, f := range d.files {
 		size += len(f.Data) + 512
+		if hasControl(f.Name) {
+			return actions.Errorf(actions.Invalid, "%q is not the name of an argument", f.Name)
+		}
 	}
 	var b bytes.Buffer
 	b.Grow(size)
 	w := multipart.NewWriter(&b)
 	for _, f := range d.form {
+		if hasControl(f.name) {
+			return actions.Errorf(actions.Invalid, "%q is not the name of an argument", f.name)
+		}
 		if err := w.WriteField(f.name, f.value); err != nil {
 			return actions.Errorf(actions.Internal, "http: form: %w", err)
 		}
@@ -299,9 +307,15 @@ func writeFile(w *multipart.Writer, f actions.File) error {
 	if f.Filename == "" {
 		f.Filename = f.Name
 	}
-	if f.ContentType == "" || strings.ContainsAny(f.ContentType, "\r\n") {
+	if _, _, err := mime.ParseMediaType(f.ContentType); err != nil || hasControl(f.ContentType) {
 		f.ContentType = "application/octet-stream"
 	}
+	f.Filename = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, f.Filename)
 	h := textproto.MIMEHeader{}
 	h.Set("Content-Disposition", multipart.FileContentDisposition(f.Name, f.Filename))
 	h.Set("Content-Type", f.ContentType)
@@ -311,3 +325,6 @@ func writeFile(w *multipart.Writer, f actions.File) error {
 	}
 	return err
 }
+
+// hasControl reports whether a text has what no header may have.
+func hasControl(text string) bool { return strings.ContainsFunc(text, unicode.IsControl) }

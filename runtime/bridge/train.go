@@ -94,7 +94,7 @@ func (p *Program) trainingOf(r *reply, err error) (training, error) {
 // cancelTraining cancels a training and returns why.
 func (p *Program) cancelTraining(ctx context.Context, s *server, address string) error {
 	code, what := actions.Canceled, "the training was canceled"
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if expired(ctx) {
 		code, what = actions.Deadline, "the training took longer than it was allowed to"
 	}
 	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelTime)
