@@ -15,6 +15,7 @@ import io
 import json
 import math
 import pathlib
+import sys
 import types
 import typing
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -599,20 +600,29 @@ def signature(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def _hints(function: Callable[..., Any]) -> Dict[str, Any]:
-    """Return the annotations with their names resolved, {} when they cannot be."""
+    """Return the annotations with their names resolved, as far as they can be."""
     target = function
     if not inspect.isroutine(function) and not inspect.isclass(function):
         target = getattr(type(function), "__call__", function)  # noqa: B004 - its annotations
+    extras: Dict[str, Any] = {"include_extras": True} if sys.version_info >= (3, 9) else {}
     try:
-        return typing.get_type_hints(target, include_extras=True)  # type: ignore[call-arg,unused-ignore]
-    except TypeError:
-        pass  # Python 3.8, or no function
-    except Exception:
-        return {}
-    try:
-        return typing.get_type_hints(target)
-    except Exception:
-        return {}
+        return typing.get_type_hints(target, **extras)
+    except Exception:  # one name that is not there spoils them all
+        names = getattr(target, "__globals__", {})
+        notes = getattr(target, "__annotations__", {})
+        return {name: _resolved(note, names) for name, note in notes.items()}
+
+
+def _resolved(note: Any, names: Dict[str, Any]) -> Any:
+    """Return an annotation, from its text if it is one; Any if that means nothing."""
+    for _ in range(2):  # a text in quotes is a text again
+        if not isinstance(note, str):
+            break
+        try:
+            note = eval(note, names)
+        except Exception:
+            return typing.Any
+    return note
 
 
 def _guess(default: Any) -> Any:

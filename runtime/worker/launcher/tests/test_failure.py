@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import sys
 import urllib.error
 from typing import Any, Dict, List
@@ -81,11 +82,13 @@ CASES: List[Any] = [
     (HTTPException(status=True), "failed", "HTTPException: text", 0),
     (Api(), "invalid", "slow down", 429),
     (FromAnother("x"), "failed", "FromAnother: x", 0),
-    (urllib.error.HTTPError("u", 404, "no", None, None), "failed", "HTTPError", 0),  # type: ignore
+    (urllib.error.HTTPError("u", 404, "no", None, io.BytesIO()), "failed", "HTTPError", 0),  # type: ignore
 ]
 
 
-@pytest.mark.parametrize(("exc", "code", "msg", "status"), CASES)
+@pytest.mark.parametrize(
+    ("exc", "code", "msg", "status"), CASES, ids=[type(case[0]).__name__ for case in CASES]
+)
 def test_of(exc: BaseException, code: str, msg: str, status: int) -> None:
     got = failure.of(exc)
     assert (got.code, got.status) == (code, status)

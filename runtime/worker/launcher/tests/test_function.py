@@ -16,6 +16,7 @@ HEAD = """
 from __future__ import annotations
 import datetime, enum, io, os, pathlib, sys, typing
 from typing import *
+from typing import IO, BinaryIO
 try:
     from typing import Annotated, Literal
 except ImportError:
@@ -359,6 +360,11 @@ def test_signatures() -> None:
     guessed = load("def predict(top=3, scale=1.5, name='x', flag=False): return [top, flag]")
     assert called(guessed, texts=((1, "top", "5"), (1, "flag", "yes"))) == [5, True]
     assert called(load("def predict(x: int = None): return x")) is None
+
+
+def test_an_annotation_that_cannot_be_resolved_hides_no_other() -> None:
+    model = load("def predict(a: Nowhere, b: 'List[int]', c: int = 1): return [a, b, c]")
+    assert called(model, {"a": "x", "b": ["1"], "c": "2"}) == ["x", [1], 2]
 
 
 def test_describe() -> None:

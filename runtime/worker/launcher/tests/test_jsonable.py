@@ -310,7 +310,7 @@ def test_loads_refuses_endless_integers() -> None:
     if not hasattr(sys, "set_int_max_str_digits"):
         assert jsonable.loads(raw) == int(raw)
         return
-    with pytest.raises(Failure, match="4300 digits"):
+    with pytest.raises(Failure, match="4300"):
         jsonable.loads(raw)
 
 
