@@ -231,6 +231,8 @@ class Arguments:
         self.fields: Dict[str, Any] = fields
         self._specs = [_Spec(key, field) for key, field in fields.items()]
         self._nested_many = any(spec.nested_many for spec in self._specs)
+        #: Defaults that predict could change under the next request's hands.
+        self._shared = _shared_defaults(fields)
         self._accept: Optional[_Spec] = None
         if self._schema is None:
             return
@@ -338,7 +340,27 @@ class Arguments:
         if not isinstance(loaded, Mapping):
             kind = type(loaded).__name__
             raise Failure("failed", f"the schema of the arguments loads a {kind}, not a dict")
-        return dict(loaded)
+        kwargs = dict(loaded)
+        for name, default in self._shared:
+            if kwargs.get(name, _ABSENT) is default:
+                kwargs[name] = copy.deepcopy(default)
+        return kwargs
+
+
+def _shared_defaults(fields: Mapping[str, Any]) -> List[Tuple[str, Any]]:
+    """Return the defaults that are objects which can be changed, and copied."""
+    found = []
+    for key, field in fields.items():
+        default = getattr(field, "load_default", None)
+        if callable(default) or isinstance(default, (str, bytes, int, float, type(None))):
+            continue
+        try:
+            copied = copy.deepcopy(default)
+        except Exception:
+            continue  # it is the module's own affair
+        if copied is not default:
+            found.append((getattr(field, "attribute", None) or key, default))
+    return found
 
 
 def _without_choices(parsed: Dict[str, Any], wire: str, asked: Any, header: str) -> str:

@@ -33,11 +33,10 @@ def load(setup: Setup) -> Model:
     """
     compat.install()
     _put_launcher_last()
-    if setup.path:
-        return _from_file(setup)
-    if setup.module:
-        return _from_module(setup)
-    return _from_entry_point(setup)
+    find = _from_entry_point
+    if setup.path or setup.module:
+        find = _from_file if setup.path else _from_module
+    return _guarded(setup.path or setup.module or setup.model, lambda: find(setup))
 
 
 def _put_launcher_last() -> None:
@@ -162,6 +161,9 @@ def _execute(name: str, path: str, package: str) -> types.ModuleType:
 
 def _from_module(setup: Setup) -> Model:
     name, _, path = setup.module.partition(":")
+    if os.getcwd() not in sys.path:
+        # It may lie beside action.yaml, but hides nothing that is installed.
+        sys.path.append(os.getcwd())
     module = _guarded(name, lambda: importlib.import_module(name), wanted=name)
     if not path:
         return _model_in(module, name, setup.main, by_name=True)

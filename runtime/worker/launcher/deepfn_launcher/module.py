@@ -96,7 +96,7 @@ class DeepaasModule(Model):
             found["response"] = schema.document_schema(self._response)
         try:
             about = self.metadata()
-        except Exception:
+        except (Exception, SystemExit):
             print(f"deepfn: get_metadata of {self._name} failed:", file=sys.stderr)
             traceback.print_exc()
             about = None

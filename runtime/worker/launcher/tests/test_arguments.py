@@ -290,6 +290,29 @@ def test_defaults_are_made_for_each_request(store: Uploads) -> None:
     assert arguments.parse(values(), store).kwargs == {"a": []}
 
 
+def test_defaults_are_not_shared(store: Uploads) -> None:
+    class Uncopied:
+        def __deepcopy__(self, memo: Any) -> Any:
+            raise TypeError
+
+    odd = Uncopied()
+    declared = {
+        "xs": fields.List(fields.Int(), load_default=[1]),
+        "table": fields.Dict(load_default={"a": [1]}, attribute="named"),
+        "constant": fields.Constant([1]),
+        "fixed": fields.Raw(load_default=(1, 2)),
+        "odd": fields.Raw(load_default=odd),
+    }
+    arguments = Arguments(declared, negotiates=True)
+    want = {"xs": [1], "named": {"a": [1]}, "constant": [1], "fixed": (1, 2), "odd": odd}
+    for _ in range(2):
+        got = arguments.parse(values(), store).kwargs
+        assert got == want
+        got["xs"].append(2)
+        got["named"]["a"].append(2)
+        got["constant"].append(2)
+
+
 def test_ten_thousand_items(store: Uploads) -> None:
     declared = {"xs": fields.List(fields.Float())}
     query = [("xs", str(i)) for i in range(10000)]

@@ -17,7 +17,9 @@ PYTHON = os.path.normpath(sys.executable)
 LAUNCHER = pathlib.Path(deepfn_launcher.__file__).resolve().parents[1]
 
 DRIVER = """
-import json, os, sys
+import sys
+sys.path = [p for p in sys.path if p]
+import json
 sys.path.insert(0, {launcher!r})
 from deepfn_launcher import load, words
 from deepfn_launcher.uploads import Uploads
@@ -232,6 +234,7 @@ def test_what_kind_of_file(tmp_path: pathlib.Path) -> None:
         ("import sys; sys.exit()", {}, "failed", "api.py called sys.exit()."),
         ("import not_there.sub", {}, "failed", "No module named 'not_there'; install it into "),
         ("from json import not_there", {}, "failed", "ImportError: cannot import name"),
+        (SMALL + "def get_predict_args(): raise SystemExit(4)", {}, "failed", "called sys.exit(4)"),
         ("from . import beside", {}, "failed", "ImportError: attempted relative import"),
     ],
 )
@@ -252,6 +255,13 @@ def test_files_that_are_not_there(tmp_path: pathlib.Path) -> None:
         told = load({"path": str(path)})
         assert told["code"] == "not_found"
         assert told["msg"] == f"no file {path}"
+
+
+def test_metadata_that_exits(tmp_path: pathlib.Path) -> None:
+    write(tmp_path, {"api.py": SMALL + "def get_metadata(): raise SystemExit(5)\n"})
+    told = load({"path": str(tmp_path / "api.py")})
+    assert told["result"] == "api"
+    assert "get_metadata of api.py failed" in told["err"]
 
 
 def test_old_words_of_marshmallow_at_import(tmp_path: pathlib.Path) -> None:
@@ -319,6 +329,11 @@ def test_modules(name: str, result: Any, tmp_path: pathlib.Path) -> None:
     write(tmp_path, files)
     told = load({"module": name}, [tmp_path], args={"x": 1})
     assert (told.get("kind"), told.get("result")) == ("DeepaasModule", result), told
+
+
+def test_a_module_in_the_working_folder(tmp_path: pathlib.Path) -> None:
+    write(tmp_path, {"mine.py": SMALL, "json.py": "1 / 0\n", "marshmallow.py": "1 / 0\n"})
+    assert load({"module": "mine"}, cwd=tmp_path)["result"] == "mine"
 
 
 @pytest.mark.parametrize(
