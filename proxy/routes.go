@@ -81,7 +81,7 @@ func (s *Server) routes() []route {
 		{path: "/metrics", get: s.metricsPage, always: true},
 		{path: "/init", post: s.init},
 	}
-	for _, rt := range []route{
+	below := []route{
 		{path: "/v2/models/{model}/train/", get: s.trainings, post: s.train},
 		{path: "/v2/models/{model}/train/{uuid}", get: s.training, del: s.cancelTraining},
 		{path: "/v2/models/{model}/train/{uuid}/", get: s.training, del: s.cancelTraining},
@@ -93,7 +93,8 @@ func (s *Server) routes() []route {
 		{path: "/v2/", get: s.versionPage},
 		{path: "/swagger.json", get: s.swaggerPage},
 		{path: "/", get: s.versionsPage},
-	} {
+	}
+	for _, rt := range append(below, s.pageRoutes()...) {
 		rt.path = s.base + rt.path
 		table = append(table, rt)
 	}
