@@ -7,8 +7,9 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import textwrap
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, Iterator, Sequence
 
 import deepfn_launcher
 import pytest
@@ -16,24 +17,44 @@ import pytest
 PYTHON = os.path.normpath(sys.executable)
 LAUNCHER = pathlib.Path(deepfn_launcher.__file__).resolve().parents[1]
 
+#: Loads each model in a fork of an interpreter that has imported no library yet.
 DRIVER = """
 import sys
 sys.path = [p for p in sys.path if p]
-import json
-sys.path.insert(0, {launcher!r})
+import json, os, traceback
+sys.path.insert(0, sys.argv[1])
 from deepfn_launcher import load, words
 from deepfn_launcher.uploads import Uploads
-try:
-    model = load.load(words.Setup("sample", **json.loads({setup!r})))
-    about = model.describe()
-    told = dict(kind=type(model).__name__, about=about)
-    if about["predict"] is not None:
-        args = json.dumps({args!r}).encode()
-        call = model.parse("predict", words.Values(args), Uploads())
-        told["result"] = model.run("predict", call)
-except words.Failure as err:
-    told = dict(code=err.code, msg=err.msg)
-print("@@" + json.dumps(told))
+
+def tell(job):
+    try:
+        model = load.load(words.Setup("sample", **job["setup"]))
+        about = model.describe()
+        told = dict(kind=type(model).__name__, about=about)
+        if about["predict"] is not None:
+            args = json.dumps(job["args"]).encode()
+            call = model.parse("predict", words.Values(args), Uploads())
+            told["result"] = model.run("predict", call)
+    except words.Failure as err:
+        told = dict(code=err.code, msg=err.msg)
+    with open(job["told"], "w") as f:
+        json.dump(told, f)
+
+for line in sys.stdin:
+    job = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(os.open(job["err"], os.O_WRONLY | os.O_CREAT), 2)
+        os.chdir(job["cwd"])
+        sys.path[1:1] = job["path"]
+        try:
+            tell(job)
+        except BaseException:
+            traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    print("done", flush=True)
 """
 
 MODULE = """
@@ -48,29 +69,36 @@ def predict(): return __name__
 """
 
 
-def load(
-    setup: Dict[str, Any],
-    path: Sequence[Any] = (),
-    args: Any = None,
-    cwd: Any = None,
-    python: str = sys.executable,
-) -> Dict[str, Any]:
-    """Return what became of a setup: kind, about and result, or code and msg, and err."""
-    code = DRIVER.format(launcher=str(LAUNCHER), setup=json.dumps(setup), args=args or {})
-    env = dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, path)))
-    done = subprocess.run(
-        [python, "-c", code],
-        env=env,
-        cwd=str(cwd or LAUNCHER),
-        capture_output=True,
-        check=False,
+@pytest.fixture(name="load", scope="module")
+def loader() -> Iterator[Any]:
+    """A function that returns what became of a setup: see DRIVER; err is what was printed."""
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(LAUNCHER)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
     )
-    lines = [line[2:] for line in done.stdout.splitlines() if line.startswith("@@")]
-    assert len(lines) == 1, done.stderr
-    told: Dict[str, Any] = json.loads(lines[0])
-    told["err"] = done.stderr
-    return told
+
+    def load(
+        setup: Dict[str, Any], path: Sequence[Any] = (), args: Any = None, cwd: Any = LAUNCHER
+    ) -> Dict[str, Any]:
+        assert driver.stdin is not None and driver.stdout is not None
+        with tempfile.TemporaryDirectory() as folder:
+            told, err = os.path.join(folder, "told"), os.path.join(folder, "err")
+            job = {"setup": setup, "args": args or {}, "cwd": str(cwd), "told": told, "err": err}
+            job["path"] = [str(p) for p in path]
+            driver.stdin.write(json.dumps(job) + "\n")
+            driver.stdin.flush()
+            while driver.stdout.readline() not in ("done\n", ""):
+                pass  # the model's own lines
+            said = pathlib.Path(err).read_text()
+            assert os.path.exists(told), said
+            found: Dict[str, Any] = json.loads(pathlib.Path(told).read_text())
+            found["err"] = said
+            return found
+
+    yield load
+    driver.communicate()
 
 
 def write(folder: pathlib.Path, files: Dict[str, str]) -> pathlib.Path:
@@ -91,14 +119,14 @@ def declare(folder: pathlib.Path, *points: str, dist: str = "sample") -> pathlib
 # Files
 
 
-def test_a_file(tmp_path: pathlib.Path) -> None:
+def test_a_file(tmp_path: pathlib.Path, load: Any) -> None:
     write(tmp_path, {"api.py": MODULE})
     told = load({"path": str(tmp_path / "api.py")}, args={"n": 2})
     assert (told["kind"], told["result"]) == ("DeepaasModule", 3)
     assert told["about"]["imports"]
 
 
-def test_a_file_and_what_lies_beside_it(tmp_path: pathlib.Path) -> None:
+def test_a_file_and_what_lies_beside_it(tmp_path: pathlib.Path, load: Any) -> None:
     files = {
         "api.py": "import beside, words, serve\n" + SMALL + "assert words.mine and serve.mine\n",
         "beside.py": "",
@@ -109,7 +137,7 @@ def test_a_file_and_what_lies_beside_it(tmp_path: pathlib.Path) -> None:
     assert load({"path": str(tmp_path / "api.py")})["result"] == "api"
 
 
-def test_a_file_in_a_package(tmp_path: pathlib.Path) -> None:
+def test_a_file_in_a_package(tmp_path: pathlib.Path, load: Any) -> None:
     api = "from . import config\nfrom .. import top\nimport outer.top\n" + SMALL
     api += "assert outer.top is top and config.x == 1\n"
     files = {
@@ -138,7 +166,7 @@ def test_a_file_in_a_package(tmp_path: pathlib.Path) -> None:
         ("select/__init__.py", None),
     ],
 )
-def test_names_of_files(file: str, name: Any, tmp_path: pathlib.Path) -> None:
+def test_names_of_files(file: str, name: Any, tmp_path: pathlib.Path, load: Any) -> None:
     write(tmp_path, {file: SMALL})
     path = tmp_path / file
     if name is None:
@@ -150,14 +178,14 @@ def test_names_of_files(file: str, name: Any, tmp_path: pathlib.Path) -> None:
     assert load({"path": str(path)})["result"] == name
 
 
-def test_code_for_the_command_line_does_not_run(tmp_path: pathlib.Path) -> None:
+def test_code_for_the_command_line_does_not_run(tmp_path: pathlib.Path, load: Any) -> None:
     main = "def main(args): return args\nif __name__ == '__main__': raise SystemExit(9)\n"
     write(tmp_path, {"__main__.py": main})
     told = load({"path": str(tmp_path / "__main__.py")}, args={"a": 1})
     assert (told["kind"], told["result"]) == ("Function", {"a": 1})
 
 
-def test_virtualenv_beside_the_file(tmp_path: pathlib.Path) -> None:
+def test_virtualenv_beside_the_file(tmp_path: pathlib.Path, load: Any) -> None:
     here = "virtualenv/lib/python{}.{}/site-packages/".format(*sys.version_info[:2])
     api = "import mine, marshmallow, by_pth\n" + SMALL + "assert marshmallow.mine\n"
     files = {
@@ -173,7 +201,7 @@ def test_virtualenv_beside_the_file(tmp_path: pathlib.Path) -> None:
     assert {"mine", "marshmallow"} <= set(told["about"]["imports"])
 
 
-def test_virtualenv_of_another_python(tmp_path: pathlib.Path) -> None:
+def test_virtualenv_of_another_python(tmp_path: pathlib.Path, load: Any) -> None:
     site = "virtualenv/lib/python2.0/site-packages/mine.py"
     write(tmp_path, {"api.py": "import mine\n" + SMALL, site: ""})
     told = load({"path": str(tmp_path / "api.py")})
@@ -181,7 +209,7 @@ def test_virtualenv_of_another_python(tmp_path: pathlib.Path) -> None:
     assert "was made for python2.0" in told["err"]
 
 
-def test_virtualenv_that_is_none(tmp_path: pathlib.Path) -> None:
+def test_virtualenv_that_is_none(tmp_path: pathlib.Path, load: Any) -> None:
     write(tmp_path, {"api.py": SMALL, "virtualenv/README": ""})
     told = load({"path": str(tmp_path / "api.py")})
     assert told["code"] == "failed"
@@ -190,7 +218,7 @@ def test_virtualenv_that_is_none(tmp_path: pathlib.Path) -> None:
     )
 
 
-def test_what_kind_of_file(tmp_path: pathlib.Path) -> None:
+def test_what_kind_of_file(tmp_path: pathlib.Path, load: Any) -> None:
     base = "from deepaas.model.v2.base import BaseModel\n"
     abstract = "".join(
         f"    def {name}(self, **kw): return {{}}\n"
@@ -239,7 +267,7 @@ def test_what_kind_of_file(tmp_path: pathlib.Path) -> None:
     ],
 )
 def test_files_that_are_no_models(
-    text: str, more: Dict[str, Any], code: str, said: str, tmp_path: pathlib.Path
+    text: str, more: Dict[str, Any], code: str, said: str, tmp_path: pathlib.Path, load: Any
 ) -> None:
     write(tmp_path, {"api.py": text})
     told = load({"path": str(tmp_path / "api.py"), **more})
@@ -250,21 +278,21 @@ def test_files_that_are_no_models(
         assert "Error" in told["err"]
 
 
-def test_files_that_are_not_there(tmp_path: pathlib.Path) -> None:
+def test_files_that_are_not_there(tmp_path: pathlib.Path, load: Any) -> None:
     for path in (tmp_path, tmp_path / "none.py"):
         told = load({"path": str(path)})
         assert told["code"] == "not_found"
         assert told["msg"] == f"no file {path}"
 
 
-def test_metadata_that_exits(tmp_path: pathlib.Path) -> None:
+def test_metadata_that_exits(tmp_path: pathlib.Path, load: Any) -> None:
     write(tmp_path, {"api.py": SMALL + "def get_metadata(): raise SystemExit(5)\n"})
     told = load({"path": str(tmp_path / "api.py")})
     assert told["result"] == "api"
     assert "get_metadata of api.py failed" in told["err"]
 
 
-def test_old_words_of_marshmallow_at_import(tmp_path: pathlib.Path) -> None:
+def test_old_words_of_marshmallow_at_import(tmp_path: pathlib.Path, load: Any) -> None:
     text = "from marshmallow import fields\nx = fields.Str(missing='a', description='b')\n" + SMALL
     write(tmp_path, {"api.py": text})
     told = load({"path": str(tmp_path / "api.py")})
@@ -319,7 +347,7 @@ made = Ordinary()
         ("pkg.bare", []),
     ],
 )
-def test_modules(name: str, result: Any, tmp_path: pathlib.Path) -> None:
+def test_modules(name: str, result: Any, tmp_path: pathlib.Path, load: Any) -> None:
     files = {
         "pkg/__init__.py": "from . import api\n",
         "pkg/api.py": SMALL,
@@ -331,7 +359,7 @@ def test_modules(name: str, result: Any, tmp_path: pathlib.Path) -> None:
     assert (told.get("kind"), told.get("result")) == ("DeepaasModule", result), told
 
 
-def test_a_module_in_the_working_folder(tmp_path: pathlib.Path) -> None:
+def test_a_module_in_the_working_folder(tmp_path: pathlib.Path, load: Any) -> None:
     write(tmp_path, {"mine.py": SMALL, "json.py": "1 / 0\n", "marshmallow.py": "1 / 0\n"})
     assert load({"module": "mine"}, cwd=tmp_path)["result"] == "mine"
 
@@ -348,7 +376,7 @@ def test_a_module_in_the_working_folder(tmp_path: pathlib.Path) -> None:
     ],
 )
 def test_modules_that_are_no_models(
-    name: str, code: str, said: str, tmp_path: pathlib.Path
+    name: str, code: str, said: str, tmp_path: pathlib.Path, load: Any
 ) -> None:
     files = {"pkg/__init__.py": "", "pkg/needs.py": "import not_there\n", "pkg/classes.py": CLASSES}
     write(tmp_path, files)
@@ -360,7 +388,7 @@ def test_modules_that_are_no_models(
 # Entry points
 
 
-def test_the_only_entry_point(tmp_path: pathlib.Path) -> None:
+def test_the_only_entry_point(tmp_path: pathlib.Path, load: Any) -> None:
     write(tmp_path, {"pkg/__init__.py": "", "pkg/api.py": MODULE, "pkg/cls.py": CLASSES})
     declare(tmp_path, "sample = pkg.api")
     for entry_point in ("", "sample"):
@@ -369,7 +397,7 @@ def test_the_only_entry_point(tmp_path: pathlib.Path) -> None:
     assert "pkg" not in told["about"]["imports"]
 
 
-def test_entry_points_to_choose_from(tmp_path: pathlib.Path) -> None:
+def test_entry_points_to_choose_from(tmp_path: pathlib.Path, load: Any) -> None:
     write(tmp_path, {"pkg/__init__.py": "", "pkg/api.py": SMALL, "pkg/cls.py": CLASSES})
     declare(tmp_path, "b = pkg.cls:Ordinary [extra]", "a = pkg.api")
     told = load({}, [tmp_path])
@@ -380,13 +408,13 @@ def test_entry_points_to_choose_from(tmp_path: pathlib.Path) -> None:
     assert told["msg"] == f"no model c in {PYTHON}; there is a, b"
 
 
-def test_no_entry_point(tmp_path: pathlib.Path) -> None:
+def test_no_entry_point(tmp_path: pathlib.Path, load: Any) -> None:
     told = load({}, [tmp_path])
     assert told["code"] == "not_found"
     assert '[project.entry-points."deepaas.v2.model"] name = "package.api"' in told["msg"]
 
 
-def test_entry_points_of_one_name(tmp_path: pathlib.Path) -> None:
+def test_entry_points_of_one_name(tmp_path: pathlib.Path, load: Any) -> None:
     write(tmp_path, {"one.py": SMALL, "two.py": SMALL})
     declare(tmp_path, "m = one")
     declare(tmp_path, "m = two", dist="other")
@@ -403,7 +431,7 @@ def test_entry_points_of_one_name(tmp_path: pathlib.Path) -> None:
         ("m = exits", "exits called sys.exit('bye')"),
     ],
 )
-def test_broken_entry_points(point: str, said: str, tmp_path: pathlib.Path) -> None:
+def test_broken_entry_points(point: str, said: str, tmp_path: pathlib.Path, load: Any) -> None:
     files = {"one.py": SMALL, "broken.py": "1 / 0", "exits.py": "raise SystemExit('bye')"}
     declare(write(tmp_path, files), point)
     told = load({}, [tmp_path])
@@ -411,7 +439,7 @@ def test_broken_entry_points(point: str, said: str, tmp_path: pathlib.Path) -> N
     assert said in told["msg"]
 
 
-def test_an_entry_point_without_any_function(tmp_path: pathlib.Path) -> None:
+def test_an_entry_point_without_any_function(tmp_path: pathlib.Path, load: Any) -> None:
     declare(write(tmp_path, {"nothing.py": "x = 1\n"}), "m = nothing")
     told = load({}, [tmp_path])
     assert told["about"]["predict"] is None and told["about"]["train"] is None
