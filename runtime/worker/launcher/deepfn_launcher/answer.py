@@ -323,7 +323,9 @@ def _media(accept: str, declared: str, name: str, head: bytes) -> str:
     """Return the media type of bytes: what the caller named, else what they are."""
     if accept and "*" not in accept and accept != JSON_TYPE:
         return accept
-    if "/" in declared and declared.lower() != OCTETS:
+    # It becomes a header, and a module may have it from a file.
+    fit = "/" in declared and declared.isascii() and declared.isprintable()
+    if fit and declared.lower() != OCTETS:
         return declared
     guessed, packed = mimetypes.guess_type(name)
     if packed:

@@ -182,6 +182,7 @@ def test_returned_files(png: str) -> None:
     assert got == ("image/x-own", PNG, "mine.png", False)
     assert encoded(Returned("x", png, "image/x-own"), "image/png")[0] == "image/png"
     assert encoded(Returned("x", png, "image/x-own"), "image/*")[0] == "image/x-own"
+    assert encoded(Returned("x", png, "image/x\r\nSet-Cookie: a"))[0] == "image/png"
     for wrong in (Returned(), Returned(filename="/nowhere/x.png"), Returned(filename="a\0b")):
         with pytest.raises(Failure) as caught:
             encoded(wrong)

@@ -263,6 +263,26 @@ def test_a_broken_exit_handler(start: Starter) -> None:
     assert "ZeroDivisionError" in p.stderr()
 
 
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_processes_of_the_model(start: Starter, method: str) -> None:
+    p = start()
+    source = (
+        "import multiprocessing\n"
+        f"with multiprocessing.get_context({method!r}).Pool(2) as pool:\n"
+        "    result = pool.map(abs, [-1, -2])\n"
+    )
+    assert do(p, source).ok() == [1, 2]
+    works(p)
+    assert p.close() == 0
+
+
+def test_a_generator_that_fails_midway(start: Starter) -> None:
+    p = start()
+    source = "def f():\n  yield b'1'\n  raise ValueError('midway')\nresult = f()"
+    assert do(p, source).error()["msg"] == "ValueError: midway"
+    works(p)
+
+
 def test_uploads_are_removed(start: Starter, tmp_path: pathlib.Path) -> None:
     source = (
         "import pathlib, os\n"
