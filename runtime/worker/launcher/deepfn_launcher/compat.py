@@ -164,6 +164,9 @@ def _give_up_deepaas() -> None:
     sys.modules[name] = module
 
 
+_GONE = re.compile(
+    r"module 'marshmallow[\w.]*' has no attribute|cannot import .* from 'marshmallow"
+)
 _UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
@@ -173,6 +176,8 @@ def explain(err: BaseException) -> str:
     Returns an empty string when there is nothing to add. marshmallow 3 took any keyword
     of a field as its metadata, and ``missing`` and ``default``; marshmallow 4 refuses them.
     """
+    if isinstance(err, (AttributeError, ImportError)) and _GONE.search(str(err)):
+        return _advice_on_names(sys.modules.get("marshmallow"))
     found = _UNEXPECTED.search(str(err)) if isinstance(err, TypeError) else None
     if found is None or not _raised_by_field(err):
         return ""
@@ -185,6 +190,13 @@ def explain(err: BaseException) -> str:
         f"marshmallow {major} does not; pin marshmallow<4 in the requirements, or change the "
         "module to metadata={...} and load_default"
     )
+
+
+def _advice_on_names(marshmallow: Optional[types.ModuleType]) -> str:
+    """Say which version has a name that marshmallow 4 has not; webargs 5 needs some."""
+    if _major(marshmallow) < 4:
+        return ""
+    return "the name went with marshmallow 4; pin marshmallow<4 in the requirements"
 
 
 def _raised_by_field(err: BaseException) -> bool:

@@ -22,6 +22,9 @@ from .words import Failure, Model, Setup
 GROUP = "deepaas.v2.model"
 
 _API = (*ARGUMENT_NAMES, "get_metadata", "predict", "train", "warm")
+#: Packages of another name than the module that is missed most often.
+_PACKAGES = {"pkg_resources": "setuptools<81", "cv2": "opencv-python-headless", "PIL": "pillow"}
+_PACKAGES.update({"sklearn": "scikit-learn", "skimage": "scikit-image", "yaml": "pyyaml"})
 _T = TypeVar("_T")
 
 
@@ -338,8 +341,9 @@ def _guarded(name: str, act: Callable[[], _T], wanted: str = "") -> _T:
             msg = f"no module {missing!r} in {sys.executable}'s environment"
             raise Failure("not_found", msg) from None
         _print_trace(err)
-        msg = "ModuleNotFoundError: {}; install it into {}'s environment"
-        raise Failure("failed", msg.format(err, sys.executable)) from err
+        msg = "ModuleNotFoundError: {}; install {} into {}'s environment"
+        what = _PACKAGES.get(missing.partition(".")[0], "it")
+        raise Failure("failed", msg.format(err, what, sys.executable)) from err
     except Exception as err:
         _print_trace(err)
         advice = compat.explain(err)

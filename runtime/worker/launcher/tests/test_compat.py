@@ -92,6 +92,9 @@ def test_tuples_can_be_pickled_here() -> None:
         (TypeError("predict() got an unexpected keyword argument 'x'"), False),
         (ValueError("Field.__init__() got an unexpected keyword argument 'missing'"), False),
         (TypeError("unsupported operand"), False),
+        (AttributeError("module 'marshmallow' has no attribute '__version__'"), True),
+        (ImportError("cannot import name 'x' from 'marshmallow.utils' (somewhere)"), True),
+        (AttributeError("module 'numpy' has no attribute 'float'"), False),
     ],
 )
 @pytest.mark.parametrize("version", ["4.1.0", "3.26.0"])
@@ -104,4 +107,4 @@ def test_explain(
     got = compat.explain(error)
     assert bool(got) == (advised and version == "4.1.0")
     if got:
-        assert "marshmallow<4" in got and "marshmallow 4 " in got
+        assert "pin marshmallow<4" in got

@@ -261,6 +261,7 @@ def test_what_kind_of_file(tmp_path: pathlib.Path, load: Any) -> None:
         ("import sys; sys.exit(3)", {}, "failed", "abruptly during initialization"),
         ("import sys; sys.exit()", {}, "failed", "api.py called sys.exit()."),
         ("import not_there.sub", {}, "failed", "No module named 'not_there'; install it into "),
+        ("raise ModuleNotFoundError('no cv2', name='cv2')", {}, "failed", "opencv-python-headless"),
         ("from json import not_there", {}, "failed", "ImportError: cannot import name"),
         (SMALL + "def get_predict_args(): raise SystemExit(4)", {}, "failed", "called sys.exit(4)"),
         ("from . import beside", {}, "failed", "ImportError: attempted relative import"),
