@@ -29,5 +29,7 @@
 // A server that ends is started again for the next request. One that does not answer
 // within the watchdog, or in the time of the request, is ended with all its processes and
 // started again: a known fault of DEEPaaS leaves a request without an answer for ever
-// when a model raises an HTTP error. The caller gets the error Deadline.
+// when a model raises an HTTP error. The caller gets the error Deadline, and callers whose
+// requests the server worked on at the same time get Unavailable. A caller who leaves
+// before that costs nobody anything: the server is left to finish.
 package bridge

@@ -85,7 +85,10 @@ func (p *Program) current(ctx context.Context) (*server, error) {
 	case p.turn <- struct{}{}:
 		defer func() { <-p.turn }()
 	case <-ctx.Done():
-		return nil, awaitError(ctx, "", errors.New("it is being started"))
+		if expired(ctx) {
+			return nil, actions.Errorf(actions.Deadline, "http: the start of the server takes longer than the request may: %w", ctx.Err())
+		}
+		return nil, actions.Errorf(actions.Canceled, "http: the request was canceled while the server started: %w", ctx.Err())
 	}
 	if p.server != nil && !p.server.ended() {
 		return p.server, nil
