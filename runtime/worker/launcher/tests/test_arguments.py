@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import concurrent.futures
 import json
 import pathlib
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -311,6 +312,26 @@ def test_defaults_are_not_shared(store: Uploads) -> None:
         got["xs"].append(2)
         got["named"]["a"].append(2)
         got["constant"].append(2)
+
+
+def test_threads_do_not_mix(store: Uploads) -> None:
+    declared = {
+        "n": fields.Int(required=True),
+        "xs": fields.List(fields.Int(), load_default=[]),
+        **offers("a/b", "c/d"),
+    }
+    arguments = Arguments(declared, negotiates=True)
+
+    def one(n: int) -> None:
+        kind = "c/d" if n % 2 else "a/b"
+        call = arguments.parse(values({"n": n, "xs": [n] * (n % 7)}, accept=kind), store)
+        assert call.kwargs == {"n": n, "xs": [n] * (n % 7), "accept": kind}
+        with pytest.raises(Failure) as caught:
+            arguments.parse(values({"n": "x", "xs": [n, "y"]}), store)
+        assert set(caught.value.fields or ()) == {"n", "xs"}
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, range(400)))
 
 
 def test_ten_thousand_items(store: Uploads) -> None:
