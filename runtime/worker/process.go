@@ -149,10 +149,11 @@ func (p *process) signalLocked(pid int, sig unix.Signal) {
 		if pid < 0 {
 			flags = pidfdSignalGroup
 		}
-		if err := unix.PidfdSendSignal(p.pidfd, sig, nil, flags); !errors.Is(err, unix.EINVAL) {
+		err := unix.PidfdSendSignal(p.pidfd, sig, nil, flags)
+		if err == nil || errors.Is(err, unix.ESRCH) {
 			return
 		}
-		// Linux before 6.9 cannot signal a group so.
+		// Linux before 6.9 cannot signal a group so, and a sandbox may not allow it.
 	}
 	_ = unix.Kill(pid, sig)
 }

@@ -133,10 +133,9 @@ func (l *Launcher) restLocked(s *server, n *nest) {
 // expire ends a fork server that was not used for long.
 func (l *Launcher) expire(s *server, n *nest) {
 	l.mu.Lock()
-	used := n.workers > 0
-	l.mu.Unlock()
-	if !used {
-		l.retire(s, n)
+	defer l.mu.Unlock()
+	if n.workers == 0 {
+		l.retireLocked(s, n)
 	}
 }
 
@@ -144,6 +143,10 @@ func (l *Launcher) expire(s *server, n *nest) {
 func (l *Launcher) retire(s *server, n *nest) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.retireLocked(s, n)
+}
+
+func (l *Launcher) retireLocked(s *server, n *nest) {
 	if n.retired {
 		return
 	}
@@ -170,9 +173,8 @@ func (l *Launcher) blame(cfg *worker.Config, failure error) {
 	if actions.CodeOf(failure) != actions.Failed && s.failures < maxFailures {
 		return
 	}
-	n := s.nest
-	s.off, s.nest, n.retired = true, nil, true
-	l.restLocked(s, n)
+	s.off = true
+	l.retireLocked(s, s.nest)
 	cfg.Log.Warn("no more workers are forked: what fails in one succeeds in a fresh interpreter", "error", failure)
 }
 
