@@ -131,13 +131,18 @@ func (g *given) addPart(r *request, p part) error {
 }
 
 // addHeaders adds the headers that parameters of the verb are looked for in. Before the
-// model has said which, these are all, by their names in lower case.
+// model has said which, these are all that may be, by their names in lower case. Accept
+// is in the request anyway.
 func (g *given) addHeaders(r *request, known bool, sig *actions.Signature) {
 	if r.header == nil || known && sig == nil {
 		return
 	}
 	if !known {
-		r.header("", func(name, value string) { g.addHeader(strings.ToLower(name), value) })
+		r.header("", func(name, value string) {
+			if name = strings.ToLower(name); !ofTransport(name) {
+				g.addHeader(name, value)
+			}
+		})
 		return
 	}
 	cookie := false
@@ -150,6 +155,17 @@ func (g *given) addHeaders(r *request, known bool, sig *actions.Signature) {
 			r.header("Cookie", func(_, value string) { g.addHeader("Cookie", value) })
 		}
 	}
+}
+
+// ofTransport says whether a header is about this connection or this body, and no
+// argument: a model behind another server would send it on.
+func ofTransport(name string) bool {
+	switch name {
+	case "host", "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "expect",
+		"content-length", "content-type", "content-encoding", "accept-encoding", "accept":
+		return true
+	}
+	return strings.HasPrefix(name, "proxy-")
 }
 
 func (g *given) addHeader(name, value string) {

@@ -139,7 +139,7 @@ func headers(lines ...[2]string) func(string, func(name, value string)) {
 }
 
 func TestGivenHeaders(t *testing.T) {
-	sent := headers([2]string{"X-Token", "t"}, [2]string{"Cookie", "a=1; b=2"}, [2]string{"Host", "h"}, [2]string{"X-Token", "u"}, [2]string{"X-Bad", "\xff"})
+	sent := headers([2]string{"X-Token", "t"}, [2]string{"Cookie", "a=1; b=2"}, [2]string{"Host", "h"}, [2]string{"Proxy-Authorization", "p"}, [2]string{"Content-Length", "1"}, [2]string{"ACCEPT", "a/b"}, [2]string{"X-Token", "u"}, [2]string{"X-Bad", "\xff"})
 	header := func(name, value string) actions.Text {
 		return actions.Text{Origin: actions.FromHeader, Name: name, Value: value}
 	}
@@ -154,8 +154,8 @@ func TestGivenHeaders(t *testing.T) {
 		"header":       {signature(`{"name":"x-token","location":"headers"}`), []actions.Text{header("x-token", "t"), header("x-token", "u")}},
 		"cookies":      {signature(`{"name":"a","location":"cookies"},{"name":"b","location":"cookies"}`), []actions.Text{header("Cookie", "a=1; b=2")}},
 		"cannot":       {`{"predict":null}`, nil},
-		"not loaded":   {"", []actions.Text{header("x-token", "t"), header("cookie", "a=1; b=2"), header("host", "h"), header("x-token", "u")}},
-		"not readable": {`[]`, []actions.Text{header("x-token", "t"), header("cookie", "a=1; b=2"), header("host", "h"), header("x-token", "u")}},
+		"not loaded":   {"", []actions.Text{header("x-token", "t"), header("cookie", "a=1; b=2"), header("x-token", "u")}},
+		"not readable": {`[]`, []actions.Text{header("x-token", "t"), header("cookie", "a=1; b=2"), header("x-token", "u")}},
 	} {
 		inv := &fakeInvoker{info: []byte(tt.info)}
 		s, _ := newServer(t, Config{Invoker: inv, Catalog: module()})

@@ -73,6 +73,9 @@ func parameter(p actions.Parameter, name, in string) fields {
 	if p.Description != "" {
 		f["description"] = p.Description
 	}
+	if p.Location == "query" {
+		f["x-only"] = true // it is not looked for in a form
+	}
 	schema := swaggerSchema(p.Schema)
 	switch p.Type {
 	case actions.TypeFile:

@@ -91,6 +91,8 @@ func (s *Server) swaggerOfModel(paths fields, m actions.Model, d *actions.Descri
 		fields{"200": fields{"description": "the lines"}}, fields{"parameters": uuid, "produces": []string{"text/plain"}})}
 }
 
+const notLoaded = "The model has not been loaded yet; its arguments are known when it has."
+
 func predictOperation(m actions.Model, d *actions.Description) fields {
 	schema := fields{"$ref": "#/definitions/Prediction"}
 	if d != nil && len(d.Response) > 0 {
@@ -106,7 +108,7 @@ func predictOperation(m actions.Model, d *actions.Description) fields {
 	case d != nil:
 		parameters = d.Predict.Parameters
 	case m.ParsesArguments():
-		more["description"] = "The model has not been loaded yet; its arguments are known when it has."
+		more["description"] = notLoaded
 	default:
 		for _, a := range m.Arguments {
 			parameters = append(parameters, actions.Parameter{Argument: a})
@@ -120,8 +122,9 @@ func predictOperation(m actions.Model, d *actions.Description) fields {
 }
 
 func trainOperation(d *actions.Description) fields {
-	more := fields{}
+	more := fields{"description": notLoaded}
 	if d != nil {
+		more = fields{}
 		addParameters(more, d.Train.Parameters)
 	}
 	return operation("models", "Retrain model with available data", answers("the training that was started", "Training"), more)

@@ -131,7 +131,7 @@ func TestSwaggerParameters(t *testing.T) {
 		{"name":"parameter","type":"integer","description":"This is a parameter for prediction","required":true,"schema":{"type":"integer"}},
 		{"name":"parameter_three","type":"string","choices":["foo","bar"],"schema":{"type":"string"}},
 		{"name":"accept","type":"string","location":"headers","default":"application/json","choices":["application/json","text/plain","image/png"],"schema":{"type":"string"}}]},
-		"train":{"parameters":[{"name":"sleep","type":"integer","required":true,"schema":{"type":"integer"}},{"name":"layers","type":"array","schema":{"type":"array","items":{"type":"integer"}}}]}}`
+		"train":{"parameters":[{"name":"sleep","type":"integer","required":true,"schema":{"type":"integer"}},{"name":"layers","type":"array","location":"query","schema":{"type":"array","items":{"type":"integer"}}}]}}`
 	s, _ := newServer(t, Config{Catalog: module(), Invoker: &fakeInvoker{info: []byte(info)}, Jobs: &fakeJobs{}})
 	doc := readSwagger(t, s, "/swagger.json")
 	if doc.Swagger != "2.0" || doc.Host != "" || doc.BasePath != "" {
@@ -155,7 +155,7 @@ func TestSwaggerParameters(t *testing.T) {
 	}
 	want = []map[string]any{
 		{"in": "query", "name": "sleep", "required": true, "type": "integer"},
-		{"in": "query", "name": "layers", "required": false, "type": "array", "items": map[string]any{"type": "integer"}, "collectionFormat": "multi"},
+		{"in": "query", "name": "layers", "required": false, "type": "array", "items": map[string]any{"type": "integer"}, "collectionFormat": "multi", "x-only": true},
 	}
 	if diff := cmp.Diff(want, doc.Paths["/v2/models/mod/train/"]["post"].Parameters); diff != "" {
 		t.Error(diff)

@@ -169,8 +169,9 @@ function keptURL(blob) {
   return url;
 }
 
-// fieldsOf makes the inputs of an operation, and the request that they say.
-function fieldsOf(path, operation, changed) {
+// fieldsOf makes the inputs of an operation, and the request that they say. It answers
+// what the model makes, whose media type can be chosen, or not.
+function fieldsOf(path, operation, answers, changed) {
   const parameters = (operation.parameters ?? []).filter((p) => p.name !== "Cookie" || p.in !== "header");
   const list = parameters.filter((p) => p.in !== "body").map((p) => field(p, changed));
   let body = null;
@@ -178,7 +179,7 @@ function fieldsOf(path, operation, changed) {
     body = field({ name: "JSON", "x-json": true, description: operation.description ?? "the other arguments, one JSON object" }, changed);
     list.push(body);
   }
-  const accept = list.some((f) => f.parameter.name.toLowerCase() === "accept") ? null :
+  const accept = !answers || list.some((f) => f.parameter.name.toLowerCase() === "accept") ? null :
     field({ name: "Accept", description: "media type of the answer; empty is the model's own choice" }, changed);
   const request = () => {
     const query = new URLSearchParams();
@@ -189,8 +190,8 @@ function fieldsOf(path, operation, changed) {
       for (const value of f.values()) {
         if (f === body) json = value;
         else if (f === accept || f.parameter.in === "header") headers[f.parameter.name] = value;
-        else if (f.parameter.in === "formData") form.append(f.parameter.name, value);
-        else query.append(f.parameter.name, value);
+        else if (body || f.parameter["x-only"]) query.append(f.parameter.name, value);
+        else form.append(f.parameter.name, value); // a URL is short, and is written down
       }
     }
     if (json !== undefined) headers["Content-Type"] = "application/json";
@@ -214,7 +215,7 @@ function curl({ url, headers, form, body }) {
 // operationForm is a form that sends one operation; done gets the answer.
 function operationForm(path, operation, label, done) {
   const line = node("code", {});
-  const fields = fieldsOf(path, operation, () => { line.textContent = curl(fields.request()); });
+  const fields = fieldsOf(path, operation, path.endsWith("predict/"), () => { line.textContent = curl(fields.request()); });
   const send = node("button", { className: "first", type: "submit" }, label);
   const stop = node("button", { type: "button", disabled: true }, "Cancel");
   const copy = node("button", { type: "button" }, "Copy as curl");
