@@ -210,7 +210,7 @@ func (c *copier) folder(ctx context.Context, from, to string) error {
 		}
 		target := filepath.Join(to, rel)
 		switch {
-		case entry.IsDir() && rel != "." && (entry.Name() == "__pycache__" || exists(name, "pyvenv.cfg") || name == c.e.cfg.Dir):
+		case entry.IsDir() && rel != "." && (entry.Name() == "__pycache__" || exists(name, "pyvenv.cfg") || same(name, c.e.cfg.Dir)):
 			return filepath.SkipDir
 		case entry.IsDir():
 			return os.MkdirAll(target, 0o755) // #nosec G301 -- workers of other users read it
