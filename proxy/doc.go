@@ -5,15 +5,16 @@
 //
 // # OpenWhisk
 //
-// POST /init takes {"value": {"code", "binary", "main", "env"}} and answers exactly 200
-// with {"ok":true}, after the model can predict. The model is, in this order, that of
-// Config, DEEPFN_MODEL of env, or that of code, which is {"model": "name"}, plain or as
-// base64 with binary. The entry point main chooses the verb: predict (also "" and
-// "main"), train or metadata. A body that is not JSON is 400, a second /init 403 and so
+// POST /init takes {"value": {"name", "code", "binary", "main", "env"}} and answers exactly
+// 200 with {"ok":true}, after the model can predict. The model is, in this order, that of
+// Config, DEEPFN_MODEL of env, the one that code names as {"model": "name"}, plain or as
+// base64 with binary, or the code itself, which Catalog.Import makes one. For a model that
+// is named, main chooses the verb: predict (also "" and "main"), train or metadata; in
+// code it is the function. A body that is not JSON is 400, a second /init 403 and so
 // is one without code when nothing else names a model. Everything else that keeps the
 // model from being ready is 502, except for a body over the limit, 413, too many large
-// bodies at once, 429, a shutdown, 503, and a panic, 500. A failed /init may be tried
-// again.
+// bodies at once, 429, a shutdown, 503, and a panic, 500. Why code does not start is
+// written to the logs too, with the sentinels. A failed /init may be tried again.
 //
 // POST /run takes {"value": {arguments}, "activation_id", "deadline", …}. It answers 200
 // also to errors, as {"error": "message"}, because any other status costs the container
@@ -34,13 +35,33 @@
 //
 // # DEEPaaS
 //
+// The routes, answers and bytes are those of the published server, deepaas 2.6, below
+// Config.BasePath.
+//
 // POST /v2/models/{model}/predict/ takes the arguments from the query string, then a form
 // (multipart/form-data or application/x-www-form-urlencoded), then a JSON object: for
 // each argument the first that has it. A body that is a JSON object is read as one also
-// when it is called a form, as curl -d does. JSON is answered as {"status":"OK",
-// "predictions": answer}, everything else as it is. The wanted media type comes from an
-// argument accept or from the header Accept. Errors are {"error": message, "code":
-// code}; wrong arguments are 422 with {"argument": ["message"]}.
+// when it is called a form, as curl -d does. JSON is answered as {"status": "OK",
+// "predictions": answer}, or as it is when the module has a schema for it; everything
+// else as it is. The wanted media type comes from an argument accept or from the header
+// Accept. Errors are {"error": message, "code": code}; wrong arguments are 422 with
+// {"argument": ["message"]}. A status that the module itself asks for is the answer's.
+//
+// A model that parses its own arguments gets what the caller gave: the JSON unread, the
+// texts with where they stood, uploads that have a file name, and the headers that its
+// parameters are looked for in. Before it is loaded and has said which, these are all
+// headers that do not belong to the connection. On /run it gets the value as it came, and
+// every other member of the body as the variable of OpenWhisk, __OW_ and the name in
+// upper case, 64 KiB in all.
+//
+// POST …/train/ has the module parse the arguments and starts a job (Config.Jobs). GET
+// lists them, GET and DELETE …/train/{uuid} show and cancel one, and …/train/{uuid}/logs
+// is what it printed. Without Jobs no model can be trained. On /run a training is
+// answered when it is done.
+//
+// GET /swagger.json describes all of this in OpenAPI 2.0, GET /api is a page made of it,
+// GET /v2/debug/ shows what models printed, if Config.Debug says so. An endpoint that is
+// turned off is 402.
 //
 // # Health
 //
@@ -60,9 +81,11 @@
 //
 // A body over Config.MaxBody is refused without being kept: it is read up to a bound and
 // thrown away, so that a client which writes everything before it reads gets its answer.
-// All bodies in progress together are bounded by Config.MaxBodies; one for which there is
-// no memory is refused as busy. Each 32 KiB of a body have 30 s to arrive, all of it 5
-// minutes. A message repeats at most 200 bytes of what a caller sent.
+// One over 1 MiB is kept on disk, in a nameless file of Config.TempDir that is mapped into
+// memory while the request lasts; a full disk is 507. What requests in progress take in
+// memory together is bounded by Config.MaxBodies: a short body without memory goes to the
+// disk, what has to be decoded is refused as busy. Each 32 KiB of a body have 30 s to
+// arrive, all of it 5 minutes. A message repeats at most 200 bytes of what a caller sent.
 //
 // The streams of the activations' logs hold up no answer for more than a second: what
 // they do not take is written later, and deepfn_activation_log_failures_total counts it.
