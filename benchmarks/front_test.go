@@ -116,7 +116,11 @@ func (v *linesInvoker) Stats() []actions.PoolStats  { return nil }
 type echo struct{}
 
 func (echo) Model(context.Context, string) (actions.Model, error) {
-	return actions.Model{Name: "echo", Runtime: "test", Arguments: []actions.Argument{{Name: "data", Type: actions.TypeFile, Required: true}}}, nil
+	return actions.Model{Name: "echo", Runtime: actions.ONNX, Arguments: []actions.Argument{{Name: "data", Type: actions.TypeFile, Required: true}}}, nil
+}
+
+func (echo) Import(context.Context, actions.Source) (actions.Model, error) {
+	return actions.Model{}, actions.Errorf(actions.Unsupported, "no code is taken here")
 }
 
 func (e echo) Models(ctx context.Context) ([]actions.Model, error) {

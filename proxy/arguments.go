@@ -175,16 +175,20 @@ func (g *given) addHeader(name, value string) {
 }
 
 // given is what the caller of a /run gave: the value as it came, and what the platform
-// says beside it as the variables that OpenWhisk's documentation names.
-func (a *activation) given() (g given, err error) {
+// says beside it as the variables that OpenWhisk's documentation names. The activation's
+// id is always there: it tells a model that all of its arguments come as JSON.
+func (a *activation) given(id string) (g given, err error) {
 	g.is = true
 	if a.kind == '{' || a.kind == '[' {
 		g.args = a.value
 	}
 	g.accept = jsonText(a.values["accept"])
+	if a.id == "" {
+		g.texts = []actions.Text{{Origin: actions.FromContext, Name: "__OW_ACTIVATION_ID", Value: id}}
+	}
 	size := 0
 	for _, m := range a.others {
-		if !isVariable(m.key) {
+		if !isVariable(m.key) || string(m.key) == "activation_id" && a.id == "" {
 			continue
 		}
 		if size += len(m.key) + len(m.raw); size > maxContext {

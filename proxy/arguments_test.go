@@ -76,6 +76,7 @@ func TestGiven(t *testing.T) {
 				t.Errorf("got %d %s", got.status, got.body)
 			}
 			tt.want.Model, tt.want.Verb, tt.want.ID = "mod", actions.Predict, "id-1"
+		tt.want.Texts = append([]actions.Text{context("ACTIVATION_ID", "id-1")}, tt.want.Texts...)
 			if diff := cmp.Diff(tt.want, inv.lastRequest()); diff != "" {
 				t.Error(diff)
 			}
@@ -262,6 +263,7 @@ func TestRunGiven(t *testing.T) {
 		s, st := newServer(t, Config{Model: "mod", Invoker: inv, Catalog: module()})
 		wantResponse(t, post(t, s, "/run", tt.body), 200, `{}`)
 		tt.want.Model, tt.want.Verb, tt.want.ID = "mod", actions.Predict, "id-1"
+		tt.want.Texts = append([]actions.Text{context("ACTIVATION_ID", "id-1")}, tt.want.Texts...)
 		if diff := cmp.Diff(tt.want, inv.lastRequest()); diff != "" {
 			t.Errorf("%s: %s", tt.name, diff)
 		}

@@ -102,7 +102,7 @@ func (s *Server) activate(ctx context.Context, c *call, r *request) (response, e
 func (c *call) take(a *activation, m actions.Model) (err error) {
 	switch {
 	case m.ParsesArguments():
-		c.given, err = a.given()
+		c.given, err = a.given(c.request.ID)
 	case a.kind == '[':
 		return actions.Errorf(actions.Invalid, "%s takes named arguments: value must be an object, not an array", m.Name)
 	case a.many:

@@ -31,7 +31,8 @@ const (
 func mayImport() map[string][]string {
 	return map[string][]string{
 		"actions":                   {},
-		"actions/catalog":           {},
+		"actions/archive":           {},
+		"actions/catalog":           {"actions/archive"},
 		"proxy":                     {},
 		"runtime/invoker":           {},
 		"runtime/onnx":              {"runtime/onnx/picture"},
@@ -40,10 +41,11 @@ func mayImport() map[string][]string {
 		"runtime/worker":            {},
 		"runtime/worker/launcher":   {"runtime/worker"},
 		"runtime/worker/workertest": {"runtime/worker"},
-		"runtime/actionloop":        {"runtime/worker"},
-		"runtime/bridge":            {"runtime/worker"},
+		"runtime/command":           {},
+		"runtime/actionloop":        {"runtime/worker", "runtime/command"},
+		"runtime/bridge":            {"runtime/worker", "runtime/command"},
 		"runtime/jobs":              {},
-		"actions/environment":       {},
+		"actions/environment":       {"actions/archive"},
 	}
 }
 
@@ -67,7 +69,7 @@ func homes() map[string][]string {
 		"github.com/prometheus/common":        {"proxy"},
 		"github.com/valyala/fasthttp":         {"proxy"},
 		"github.com/yalue/onnxruntime_go":     {"runtime/onnx"},
-		"go.yaml.in/yaml/v3":                  {"actions/catalog"},
+		"go.yaml.in/yaml/v3":                  {"actions/catalog", "actions/environment"},
 		"golang.org/x/image":                  {"runtime/onnx/picture", "runtime/onnx/onnxtest"},
 		"golang.org/x/sys":                    {"runtime/worker", "runtime/worker/workertest", "runtime/worker/launcher", "runtime/onnx", "runtime/actionloop", "runtime/bridge", "runtime/jobs", "actions/environment", "proxy", "cmd/deepfn"},
 	}

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,17 +69,19 @@ func (c *invocation) run(ctx context.Context, h *house, values actions.Values) e
 	if err != nil {
 		return err
 	}
-	args, files, err := m.Bind(values)
+	defer h.close()
+	req, err := request(m, values)
 	if err != nil {
 		return fileHint(err, values)
 	}
-	for _, f := range files {
+	for _, f := range req.Files {
 		h.maxPayload += int64(len(f.Data))
 	}
 	pool := invoker.New(invoker.Config{Catalog: one{m}, Start: h.start})
 	var resp actions.Response
 	if err = pool.Warm(ctx, m.Name, 1); err == nil {
-		resp, err = pool.Invoke(ctx, actions.Request{Model: m.Name, Args: args, Files: files, Accept: c.accept})
+		req.Accept = c.accept
+		resp, err = pool.Invoke(ctx, req)
 	}
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
@@ -86,9 +90,29 @@ func (c *invocation) run(ctx context.Context, h *house, values actions.Values) e
 	}
 	c.printLogs(resp, err)
 	if err != nil {
-		return err
+		return fileHint(err, values)
 	}
 	return c.write(resp)
+}
+
+// request makes a request of the values of a command line.
+func request(m actions.Model, v actions.Values) (actions.Request, error) {
+	req := actions.Request{Model: m.Name, Files: v.Files}
+	var err error
+	if !m.ParsesArguments() {
+		req.Args, req.Files, err = m.Bind(v)
+		return req, err
+	}
+	// A command line has no query string and no headers: what is JSON in it may be any
+	// argument, as on OpenWhisk, which says so by its own words.
+	req.Texts = []actions.Text{{Origin: actions.FromContext, Name: "__OW_ACTION_NAME", Value: m.Name}}
+	for _, name := range slices.Sorted(maps.Keys(v.Text)) {
+		for _, text := range v.Text[name] {
+			req.Texts = append(req.Texts, actions.Text{Origin: actions.FromForm, Name: name, Value: text})
+		}
+	}
+	req.Args, err = json.Marshal(v.JSON)
+	return req, err
 }
 
 // fileHint adds what was probably meant when a value is the name of a file.

@@ -28,9 +28,9 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"deepfn": main})
 }
 
-// environment returns what deepfn needs in a test: the fetched library and models, no
+// environ returns what deepfn needs in a test: the fetched library and models, no
 // network, and nothing of the user's own settings.
-func environment(t *testing.T) []string {
+func environ(t *testing.T) []string {
 	t.Helper()
 	library := os.Getenv("DEEPFN_TEST_ONNXRUNTIME")
 	if library == "" {
@@ -73,7 +73,7 @@ func (p *process) serve(stdout io.Writer, args ...string) *process {
 		t.Fatal(err)
 	}
 	p.cmd = exec.Command(exe, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...) //nolint:noctx // cleanup ends it
-	p.cmd.Env = environment(t)
+	p.cmd.Env = environ(t)
 	p.cmd.Stdout = stdout
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {

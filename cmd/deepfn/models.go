@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/runtime/worker/launcher"
 )
 
 func modelsCommand(s *settings) *cobra.Command {
@@ -51,7 +52,7 @@ func modelsCommand(s *settings) *cobra.Command {
 		Args:  args(cobra.MinimumNArgs(1)),
 		RunE:  func(cmd *cobra.Command, args []string) error { return fetchModels(cmd, s, args) },
 	}
-	cmd.AddCommand(list, show, fetch)
+	cmd.AddCommand(list, show, fetch, addedCommand(s))
 	return cmd
 }
 
@@ -94,21 +95,41 @@ func fetchModel(ctx context.Context, h *house, name string, out io.Writer) error
 	if err != nil {
 		return err
 	}
-	library, err := h.library(ctx)
+	files, err := h.fetch(ctx, m)
 	if err != nil {
 		return err
 	}
-	files, err := h.catalog.Fetch(ctx, m)
-	if err != nil {
-		return err
-	}
-	files["libonnxruntime"] = library
 	for _, file := range slices.Sorted(maps.Keys(files)) {
 		if _, err := fmt.Fprintf(out, "%s\t%s\t%s\n", m.Name, file, files[file]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// fetch gets all that the model needs before it can be loaded, and says where it is.
+func (h *house) fetch(ctx context.Context, m actions.Model) (map[string]string, error) {
+	switch m.Runtime {
+	case actions.ONNX:
+		library, err := h.library(ctx)
+		if err != nil {
+			return nil, err
+		}
+		files, err := h.catalog.Fetch(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		files["libonnxruntime"] = library
+		return files, nil
+	case actions.Python:
+		spec, err := launcher.ParseSpec(m.Spec)
+		if err != nil {
+			return nil, err
+		}
+		python, err := h.interpreter(ctx, m, spec)
+		return map[string]string{"interpreter": python}, err
+	}
+	return nil, nil
 }
 
 func printJSON(w io.Writer, v any) error {

@@ -70,7 +70,7 @@ func newRoot(p program) *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("unknown command %q; there are serve, invoke, models and version", args[0])}
+				return usageError{fmt.Errorf("unknown command %q; there are serve, invoke, models, add, remove and version", args[0])}
 			}
 			return cmd.Help()
 		},
@@ -84,7 +84,8 @@ func newRoot(p program) *cobra.Command {
 
 	s := &settings{getenv: p.getenv, stderr: p.stderr}
 	s.addFlags(root.PersistentFlags())
-	root.AddCommand(serveCommand(s), invokeCommand(s), modelsCommand(s), versionCommand(), healthcheckCommand(s), workerCommand())
+	root.AddCommand(serveCommand(s), invokeCommand(s), modelsCommand(s), versionCommand(), healthcheckCommand(s), workerCommand(),
+		addCommand(s), removeCommand(s))
 	return root
 }
 

@@ -15,7 +15,7 @@ import (
 
 // TestScripts runs the command as its users do: testdata/script/*.txtar.
 func TestScripts(t *testing.T) {
-	env := environment(t)
+	env := environ(t)
 	cache := os.Getenv("DEEPFN_CACHE")
 	if cache == "" {
 		dir, err := os.UserCacheDir()

@@ -45,6 +45,9 @@ type server struct {
 	timeout    time.Duration
 	grace      time.Duration
 	try        []string
+
+	basePath                            string
+	predictOn, trainOn, docsOn, debugOn bool
 }
 
 func serveCommand(s *settings) *cobra.Command {
@@ -52,10 +55,11 @@ func serveCommand(s *settings) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve [MODEL]",
 		Short: "Serves a model over HTTP: OpenWhisk's /init and /run, the DEEPaaS V2 API",
-		Long: "Serves a model over HTTP. MODEL is a name from 'deepfn models list', or the folder of an\n" +
-			"action. Without it DEEPFN_MODEL decides, else the code of OpenWhisk's /init:\n" +
-			`{"model": "ocr-line"}; until then every model of the catalog answers under /v2/.` + "\n\n" + exitHelp,
-		Example: "  deepfn serve ocr-line\n  deepfn serve ./my-model --listen 127.0.0.1:9000 --warm 2 --instances 4",
+		Long: "Serves a model over HTTP. MODEL is a name from 'deepfn models list'; or a path: the folder of\n" +
+			"an action, a Python file with a function or a DEEPaaS module, a zip of one, an executable.\n" +
+			"Without it DEEPFN_MODEL decides, else the code of OpenWhisk's /init, which is a function or\n" +
+			`names a model, {"model": "ocr-line"}; until then every model of the catalog answers under /v2/.` + "\n\n" + exitHelp,
+		Example: "  deepfn serve ocr-line\n  deepfn serve ./hello.py\n  deepfn serve ./my-model --listen 127.0.0.1:9000 --warm 2 --instances 4",
 		Args:    args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			srv.stdout, srv.errOut, srv.flags = cmd.OutOrStdout(), cmd.ErrOrStderr(), cmd.Flags()
@@ -83,6 +87,11 @@ func (srv *server) addFlags(f *pflag.FlagSet) {
 	f.DurationVar(&srv.idleTime, "idle-time", 10*time.Minute, "stop an instance that was not used for so long; negative: never (DEEPFN_IDLE_TIME)")
 	f.DurationVar(&srv.timeout, "timeout", 5*time.Minute, "most time for one request; 0: no limit (DEEPFN_TIMEOUT)")
 	f.DurationVar(&srv.grace, "grace", 30*time.Second, "time for requests in flight after SIGTERM (DEEPFN_GRACE)")
+	f.StringVar(&srv.basePath, "base-path", "", "path below which the DEEPaaS API is served, such as /models/cats (DEEPFN_BASE_PATH)")
+	f.BoolVar(&srv.predictOn, "predict-endpoint", true, "answer predictions of the DEEPaaS API; false: 402 (DEEPFN_PREDICT_ENDPOINT)")
+	f.BoolVar(&srv.trainOn, "train-endpoint", true, "take trainings of the DEEPaaS API; false: 402 (DEEPFN_TRAIN_ENDPOINT)")
+	f.BoolVar(&srv.docsOn, "doc-endpoint", true, "serve /swagger.json and the page at /api (DEEPFN_DOC_ENDPOINT)")
+	f.BoolVar(&srv.debugOn, "debug-endpoint", false, "show what models print at /v2/debug/ (DEEPFN_DEBUG_ENDPOINT)")
 	f.StringArrayVar(&srv.try, "try", nil, "when ready, send this request (NAME=@FILE or NAME=VALUE) to the server and print the answer")
 }
 
@@ -128,6 +137,9 @@ func (srv *server) resolve() error {
 		}
 		v.set(n)
 	}
+	if err := srv.resolveEndpoints(); err != nil {
+		return err
+	}
 	if err := srv.duration(srv.flags, "idle-time", "DEEPFN_IDLE_TIME", &srv.idleTime); err != nil {
 		return err
 	}
@@ -161,7 +173,8 @@ func (srv *server) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.maxPayload = max(srv.maxBody+1<<20, defaultPayload)
+	defer h.close()
+	h.maxPayload, h.fork = max(srv.maxBody+1<<20, defaultPayload), true
 	var models proxy.Catalog = newFrozen(h.catalog)
 	if srv.model != "" {
 		m, err := h.openModel(ctx, srv.model)
@@ -174,10 +187,15 @@ func (srv *server) run(ctx context.Context) error {
 		Catalog: models, Start: h.start, MaxInstances: srv.instances, QueueDepth: srv.queueDepth,
 		IdleTime: srv.idleTime, Timeout: srv.timeout, Log: h.log,
 	})
+	trainings, err := h.openJobs(models)
+	if err != nil {
+		return err
+	}
 	front := proxy.New(proxy.Config{
-		Invoker: pool, Catalog: models, Model: srv.model, Ready: pool.Ready,
+		Invoker: pool, Catalog: models, Jobs: trainings, Model: srv.model, Ready: pool.Ready,
 		Warm:    func(ctx context.Context, model string) error { return srv.initialize(ctx, pool, model) },
 		MaxBody: srv.maxBody, Grace: graceOf(srv.grace), Stdout: srv.stdout, Stderr: srv.errOut, Log: h.log, Version: release,
+		BasePath: srv.basePath, NoPredict: !srv.predictOn, NoTrain: !srv.trainOn, NoDocs: !srv.docsOn, Debug: srv.debugOn,
 	})
 	ln, err := listen(ctx, srv.listen)
 	if err != nil {
@@ -204,7 +222,7 @@ func (srv *server) run(ctx context.Context) error {
 	}
 	closing, cancel := context.WithDeadline(context.WithoutCancel(ctx), began.Add(srv.grace))
 	defer cancel()
-	closeErr := pool.Close(closing)
+	closeErr := errors.Join(pool.Close(closing), trainings.Close(closing))
 	wg.Wait()
 	return errors.Join(serveErr, closeErr)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -22,6 +23,7 @@ type settings struct {
 
 	catalog     []string
 	cache       string
+	data        string
 	python      string
 	offline     bool
 	onnxruntime string
@@ -35,10 +37,11 @@ func (s *settings) addFlags(flags *pflag.FlagSet) {
 	s.flags = flags
 	flags.StringSliceVar(&s.catalog, "catalog", nil, "folders of actions, each NAME/action.yaml (DEEPFN_CATALOG, separated by ':')")
 	flags.StringVar(&s.cache, "cache", "", "folder for fetched files and optimised models (DEEPFN_CACHE; default: deepfn in the user's cache folder)")
-	flags.StringVar(&s.python, "python", "", "interpreter that Python packages are fetched with (DEEPFN_PYTHON; default python3)")
+	flags.StringVar(&s.data, "data", "", "folder for what must be kept: added modules, trained models, jobs (DEEPFN_DATA; default: deepfn in\nXDG_DATA_HOME or ~/.local/share)")
+	flags.StringVar(&s.python, "python", "", "interpreter for Python models that name none, and that fetches packages (DEEPFN_PYTHON; default python3)")
 	flags.BoolVar(&s.offline, "offline", false, "never fetch anything (DEEPFN_OFFLINE=1)")
 	flags.StringVar(&s.onnxruntime, "onnxruntime", "", "libonnxruntime to load (DEEPFN_ONNXRUNTIME; default: fetched)")
-	flags.IntVar(&s.threads, "threads", 0, "threads inside one operator of a model (DEEPFN_THREADS; default 1)")
+	flags.IntVar(&s.threads, "threads", 0, "threads inside one operator of a model (DEEPFN_THREADS; default 1 for ONNX; Python models decide)")
 	flags.StringVar(&s.device, "device", "", "auto, cpu or cuda (DEEPFN_DEVICE; default auto: CUDA where there is one)")
 	flags.StringVar(&s.logLevel, "log-level", "", "debug, info, warn or error (DEEPFN_LOG_LEVEL; default info on a terminal and on\nKnative, else warn, because OpenWhisk takes stderr for the activation's log)")
 }
@@ -54,6 +57,7 @@ func (s *settings) resolve() error {
 		s.catalog = filepath.SplitList(s.getenv("DEEPFN_CATALOG"))
 	}
 	fromEnv("cache", "DEEPFN_CACHE", &s.cache)
+	fromEnv("data", "DEEPFN_DATA", &s.data)
 	fromEnv("python", "DEEPFN_PYTHON", &s.python)
 	fromEnv("onnxruntime", "DEEPFN_ONNXRUNTIME", &s.onnxruntime)
 	fromEnv("device", "DEEPFN_DEVICE", &s.device)
@@ -85,23 +89,46 @@ func (s *settings) resolve() error {
 			return usageError{fmt.Errorf("--catalog %s: there is no such folder", dir)}
 		}
 	}
-	return s.resolveCache()
+	return errors.Join(s.resolveFolder("cache", &s.cache, os.UserCacheDir), s.resolveFolder("data", &s.data, userDataDir))
 }
 
-func (s *settings) resolveCache() error {
-	if s.cache == "" {
-		dir, err := os.UserCacheDir()
+// resolveFolder makes a folder of ours absolute; the default is deepfn in the user's.
+func (s *settings) resolveFolder(flag string, folder *string, users func() (string, error)) error {
+	if *folder == "" {
+		dir, err := users()
 		if err != nil {
-			return usageError{fmt.Errorf("no folder for fetched files: %w; name one with --cache or DEEPFN_CACHE", err)}
+			return usageError{fmt.Errorf("no folder for --%[1]s: %[2]w; name one with --%[1]s or DEEPFN_%[3]s", flag, err, strings.ToUpper(flag))}
 		}
-		s.cache = filepath.Join(dir, "deepfn")
+		*folder = filepath.Join(dir, "deepfn")
 	}
-	abs, err := filepath.Abs(s.cache)
+	abs, err := filepath.Abs(*folder)
 	if err != nil {
-		return usageError{fmt.Errorf("--cache %s: %w", s.cache, err)}
+		return usageError{fmt.Errorf("--%s %s: %w", flag, *folder, err)}
 	}
-	s.cache = abs
+	*folder = abs
 	return nil
+}
+
+// userDataDir returns the folder for a user's data, as the XDG base directory
+// specification has it.
+func userDataDir() (string, error) {
+	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return dir, nil
+	}
+	home, err := os.UserHomeDir()
+	return filepath.Join(home, ".local", "share"), err
+}
+
+// modules is the folder of the modules that were added.
+func (s *settings) modules() string { return filepath.Join(s.data, "modules") }
+
+// devices are the GPUs that Python models see, in the syntax of CUDA_VISIBLE_DEVICES;
+// empty leaves that to the environment.
+func (s *settings) devices() string {
+	if s.device == "cpu" {
+		return "-1"
+	}
+	return ""
 }
 
 // logger returns the logger of the commands, on stderr.

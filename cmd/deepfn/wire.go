@@ -2,36 +2,36 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
-	"time"
 
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/actions/catalog"
-	"github.com/deepfn/deepfn/runtime/invoker"
+	"github.com/deepfn/deepfn/actions/environment"
 	"github.com/deepfn/deepfn/runtime/onnx"
-	"github.com/deepfn/deepfn/runtime/worker"
+	"github.com/deepfn/deepfn/runtime/worker/launcher"
 )
 
 // A house is the wired program: the catalog of models and what starts them.
 type house struct {
 	*settings
-	log     *slog.Logger
-	catalog *catalog.Catalog
+	log          *slog.Logger
+	catalog      *catalog.Catalog
+	environments *environment.Environments
+	launcher     *launcher.Launcher
 	// maxPayload is the most bytes of a request to a worker, or of its answer.
 	maxPayload int64
+	// fork says that there may be more than one instance of a model, so that a fork
+	// server for Python models is worth its memory.
+	fork bool
 }
 
-const (
-	// defaultPayload is room for a picture or a tensor without a flag for it.
-	defaultPayload = 64 << 20
-	// stopGrace is how long a worker that was told to end may take.
-	stopGrace = time.Second
-)
+// defaultPayload is room for a picture or a tensor without a flag for it.
+const defaultPayload = 64 << 20
 
 // open wires the program from its settings.
 func (s *settings) open() (*house, error) {
@@ -42,11 +42,24 @@ func (s *settings) open() (*house, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &house{settings: s, log: log, maxPayload: defaultPayload, catalog: catalog.New(catalog.Config{
-		Shipped: actions.Shipped(), Dirs: s.catalog, CacheDir: s.cache,
-		Python: s.python, Offline: s.offline, Log: log,
-	})}, nil
+	python, err := launcher.New(launcher.Config{Dir: s.cache, Threads: s.threads, Devices: s.devices(), Log: log})
+	if err != nil {
+		return nil, err
+	}
+	return &house{
+		settings: s, log: log, maxPayload: defaultPayload, launcher: python,
+		catalog: catalog.New(catalog.Config{
+			Shipped: actions.Shipped(), Dirs: append(slices.Clone(s.catalog), s.modules()), CacheDir: s.cache,
+			Python: s.python, Offline: s.offline, Log: log,
+		}),
+		environments: environment.New(environment.Config{
+			Dir: s.modules(), CacheDir: s.cache, Python: s.python, Offline: s.offline, Log: log, Output: s.stderr,
+		}),
+	}, nil
 }
+
+// close ends what no instance owns.
+func (h *house) close() { _ = h.launcher.Close() }
 
 // openModel returns the model of a command line, by its name or the path of its folder,
 // if its action is right as far as that can be seen without loading it.
@@ -55,44 +68,18 @@ func (h *house) openModel(ctx context.Context, nameOrPath string) (actions.Model
 	if err != nil {
 		return m, err
 	}
+	return h.settle(ctx, m)
+}
+
+// settle checks a model, after a Python model that is built into the program got a folder.
+func (h *house) settle(ctx context.Context, m actions.Model) (actions.Model, error) {
+	if m.Runtime == actions.Python {
+		var err error
+		if m, err = h.catalog.Materialize(ctx, m); err != nil {
+			return m, err
+		}
+	}
 	return m, check(m)
-}
-
-// check checks an action against the words of its runtime.
-func check(m actions.Model) error {
-	if m.Runtime != "onnx" {
-		return actions.Errorf(actions.Invalid, "model %s: there is no runtime %q; this deepfn has: onnx", m.Name, m.Runtime)
-	}
-	return onnx.Check(m)
-}
-
-// start makes an instance of the model: it fetches what the model needs and starts
-// the child program of its runtime.
-func (h *house) start(ctx context.Context, m actions.Model) (invoker.Instance, error) {
-	if err := check(m); err != nil {
-		return nil, err
-	}
-	setup, err := h.onnxSetup(ctx, m)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := json.Marshal(setup)
-	if err != nil {
-		return nil, fmt.Errorf("model %s: setup: %w", m.Name, err)
-	}
-	w, err := worker.Start(ctx, worker.Config{
-		// The file that this process runs, even if another was installed over it.
-		Argv:       []string{"/proc/self/exe", "worker", "onnx"},
-		Env:        []string{"GOTRACEBACK=none", "GORACE=atexit_sleep_ms=0"},
-		Setup:      raw,
-		MaxPayload: h.maxPayload,
-		StopGrace:  stopGrace,
-		Log:        h.log.With("model", m.Name),
-	})
-	if err != nil {
-		return nil, err
-	}
-	return w, nil
 }
 
 func (h *house) onnxSetup(ctx context.Context, m actions.Model) (onnx.Setup, error) {
@@ -153,6 +140,18 @@ func (c *frozen) Models(ctx context.Context) ([]actions.Model, error) {
 	return models, err
 }
 
+// Import makes the code of an /init a model.
+func (c *frozen) Import(ctx context.Context, source actions.Source) (actions.Model, error) {
+	m, err := c.catalog.Import(ctx, source)
+	if err != nil {
+		return m, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known[m.Name] = m
+	return m, nil
+}
+
 func (c *frozen) Model(ctx context.Context, name string) (actions.Model, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -173,6 +172,11 @@ type one struct {
 
 func (c one) Models(context.Context) ([]actions.Model, error) {
 	return []actions.Model{c.model}, nil
+}
+
+// Import is not called for the function of the command line.
+func (c one) Import(context.Context, actions.Source) (actions.Model, error) {
+	return actions.Model{}, actions.Errorf(actions.Conflict, "this function is %s and takes no code", c.model.Name)
 }
 
 func (c one) Model(_ context.Context, name string) (actions.Model, error) {

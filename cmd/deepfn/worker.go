@@ -1,8 +1,13 @@
 package main
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
+	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/runtime/actionloop"
+	"github.com/deepfn/deepfn/runtime/bridge"
 	"github.com/deepfn/deepfn/runtime/onnx"
 	"github.com/deepfn/deepfn/runtime/worker"
 )
@@ -10,13 +15,25 @@ import (
 // workerCommand is the child's side: deepfn starts itself with it.
 func workerCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "worker", Short: "The child programs that deepfn starts for its models", Hidden: true}
-	cmd.AddCommand(&cobra.Command{
-		Use:   "onnx",
-		Short: "Serves an ONNX model to the deepfn that started it",
-		Args:  args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return worker.Serve(cmd.Context(), onnx.New())
+	for runtime, serve := range map[string]func(context.Context) error{
+		actions.ONNX: func(ctx context.Context) error { return worker.Serve(ctx, onnx.New()) },
+		actions.Executable: func(ctx context.Context) error {
+			p := actionloop.New()
+			defer p.Close()
+			return worker.Serve(ctx, p)
 		},
-	})
+		actions.HTTP: func(ctx context.Context) error {
+			p := bridge.New()
+			defer p.Close()
+			return worker.Serve(ctx, p)
+		},
+	} {
+		cmd.AddCommand(&cobra.Command{
+			Use:   runtime,
+			Short: "Serves a model of the runtime " + runtime + " to the deepfn that started it",
+			Args:  args(cobra.NoArgs),
+			RunE:  func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context()) },
+		})
+	}
 	return cmd
 }

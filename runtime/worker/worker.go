@@ -155,7 +155,9 @@ func Start(ctx context.Context, cfg Config) (*Worker, error) {
 		}
 		return nil, actions.Errorf(actions.Unavailable, "worker: start %s: %w", cfg.Argv[0], err)
 	}
-	if err := w.load(ctx); err != nil {
+	err := w.load(ctx)
+	w.calls.Done()
+	if err != nil {
 		return nil, w.startError(ctx, err)
 	}
 	w.logs.loaded()
@@ -202,6 +204,7 @@ func (w *Worker) launch(ctx context.Context) (err error) {
 		return err
 	}
 	files = []*os.File{in[0], out[1], stdout[1], stderr[1]}
+	w.calls.Add(1) // load reads the memory too, also that of a child that is dead already
 	go w.live()
 	return nil
 }
