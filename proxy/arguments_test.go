@@ -33,6 +33,11 @@ func TestGiven(t *testing.T) {
 		{"JSON of another type", "", "application/vnd.api+json", "", `{}`, actions.Request{Args: []byte(`{}`)}},
 		{"JSON called a form", "", formType, "", `{"a":1}`, actions.Request{Args: []byte(`{"a":1}`)}},
 		{"many members", "", jsonType, "", many, actions.Request{Args: []byte(many)}},
+		{"null", "", jsonType, "", " null ", actions.Request{}},
+		{"JSON without a type", "", "", "", `{"a":1}`, actions.Request{Args: []byte(`{"a":1}`)}},
+		{"anything without a type", "", "", "", `hello`, actions.Request{}},
+		{"another type", "a=1", "image/png", "", "PNG", actions.Request{Texts: []actions.Text{text(1, "a", "1")}}},
+		{"no type at all", "", ";;", "", "x", actions.Request{}},
 		{"query in its order", "b=1&a=2&b=3&c&d=&=x&e=a+b%26", "", "", "", actions.Request{Texts: []actions.Text{
 			text(1, "b", "1"), text(1, "a", "2"), text(1, "b", "3"), text(1, "c", ""), text(1, "d", ""), text(1, "", "x"), text(1, "e", "a b&"),
 		}}},
@@ -76,7 +81,6 @@ func TestGiven(t *testing.T) {
 				t.Errorf("got %d %s", got.status, got.body)
 			}
 			tt.want.Model, tt.want.Verb, tt.want.ID = "mod", actions.Predict, "id-1"
-		tt.want.Texts = append([]actions.Text{context("ACTIVATION_ID", "id-1")}, tt.want.Texts...)
 			if diff := cmp.Diff(tt.want, inv.lastRequest()); diff != "" {
 				t.Error(diff)
 			}
@@ -97,7 +101,7 @@ func TestGivenErrors(t *testing.T) {
 		{"too deep", "", jsonType, `{"a":` + strings.Repeat("[", 10000) + strings.Repeat("]", 10000) + `}`, 400, `{"json":["Invalid JSON body."]}`},
 		{"JSON not UTF-8", "", jsonType, "{\"a\":\"\xff\"}", 400, `{"json":["Invalid JSON body."]}`},
 		{"array", "", jsonType, `[1]`, 422, `{"json":["Invalid input type."]}`},
-		{"null", "", jsonType, `null`, 422, `{"json":["Invalid input type."]}`},
+		{"text", "", jsonType, `"a"`, 422, `{"json":["Invalid input type."]}`},
 		{"bad escape", "a=%zz", "", "", 400, `{"error":"the arguments are not URL-encoded: invalid URL escape \"%zz\"","code":"invalid"}`},
 		{"many arguments", strings.Repeat("a=1&", 1001), "", "", 400, `{"error":"there are more than 1000 arguments","code":"invalid"}`},
 		{"not UTF-8 in a query", "a=%ff", "", "", 422, `{"a":["is not UTF-8"]}`},
@@ -108,7 +112,6 @@ func TestGivenErrors(t *testing.T) {
 		{"long texts", "", formType, "a=" + strings.Repeat("x", maxTexts), 413, `{"error":"the texts of the form have more than 33554432 bytes; send a file","code":"too_large"}`},
 		{"long text in a part", "", mixed, form("--b", `Content-Disposition: form-data; name="a"`, "", strings.Repeat("x", maxTexts+1), "--b--"), 413, `{"error":"the texts of the form have…`},
 		{"not multipart", "", mixed, "x", 400, `{"error":"the multipart form is wrong…`},
-		{"another type", "", "image/png", "x", 400, `{"error":"Content-Type image/png is not read; send…`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -185,23 +188,35 @@ func TestGivenHeadersOfServer(t *testing.T) {
 
 // What a module answers is the document, or stands in the envelope in Python's bytes.
 func TestModuleAnswers(t *testing.T) {
+	const offers = `{"predict":{"parameters":[{"name":"accept"}]}}`
+	const refused = `{"error":"mod answers application/json, which the request does not accept: \"image/png\"","code":"unsupported"}` + "\n"
+	const one = `{"status": "OK", "predictions": 1}`
+	asJSON := actions.Response{ContentType: jsonType, Data: []byte("1")}
 	for _, tt := range []struct {
-		accept string
-		answer actions.Response
-		status int
-		want   string
+		info, accept string
+		answer       actions.Response
+		status       int
+		want         string
 	}{
-		{"", actions.Response{ContentType: jsonType, Data: []byte(`{"a": [1, 2]}`)}, 200, `{"status": "OK", "predictions": {"a": [1, 2]}}`},
-		{"", actions.Response{ContentType: jsonType, Data: []byte(`{"a": 1}`), Whole: true}, 200, `{"a": 1}`},
-		{"", actions.Response{ContentType: jsonType, Data: []byte(`"x"`), Whole: true}, 200, `"x"`},
-		{"", actions.Response{ContentType: jsonType, Whole: true}, 200, `null`},
-		{"image/png", actions.Response{ContentType: "image/png", Data: []byte("PNG"), Whole: true}, 200, `PNG`},
-		{"image/png", actions.Response{ContentType: jsonType, Data: []byte("1")}, 406, `{"error":"mod answers application/json, which the request does not accept: \"image/png\"","code":"unsupported"}` + "\n"},
-		{"nonsense", actions.Response{ContentType: jsonType, Data: []byte("1")}, 200, `{"status": "OK", "predictions": 1}`},
+		{"", "", actions.Response{ContentType: jsonType, Data: []byte(`{"a": [1, 2]}`)}, 200, `{"status": "OK", "predictions": {"a": [1, 2]}}`},
+		{"", "", actions.Response{ContentType: jsonType, Data: []byte(`{"a": 1}`), Whole: true}, 200, `{"a": 1}`},
+		{"", "", actions.Response{ContentType: jsonType, Data: []byte(`"x"`), Whole: true}, 200, `"x"`},
+		{"", "", actions.Response{ContentType: jsonType, Whole: true}, 200, `null`},
+		{"", "image/png", actions.Response{ContentType: "image/png", Data: []byte("PNG"), Whole: true}, 200, `PNG`},
+		{offers, "image/png", asJSON, 406, refused},
+		{offers, "nonsense", asJSON, 200, one},
+		// What cannot be chosen is not refused.
+		{`{"predict":{"parameters":[],"open":true},"train":{"parameters":[{"name":"accept"}]}}`, "image/png", asJSON, 200, one},
+		{"", "image/png", asJSON, 200, one},
 	} {
-		inv := &fakeInvoker{answer: func(context.Context, actions.Request) (actions.Response, error) { return tt.answer, nil }}
+		inv := &fakeInvoker{
+			info:   []byte(tt.info),
+			answer: func(context.Context, actions.Request) (actions.Response, error) { return tt.answer, nil },
+		}
 		s, _ := newServer(t, Config{Invoker: inv, Catalog: module()})
 		got := s.handle(t.Context(), &request{method: http.MethodPost, path: modPath, accept: tt.accept})
+		wantResponse(t, got, tt.status, tt.want)
+		got = s.handle(t.Context(), &request{method: http.MethodPost, path: modPath, query: "accept=" + tt.accept})
 		wantResponse(t, got, tt.status, tt.want)
 	}
 }

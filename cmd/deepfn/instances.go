@@ -61,23 +61,23 @@ func check(m actions.Model) error {
 		actions.ONNX, actions.Python, actions.Executable, actions.HTTP)
 }
 
-// start makes an instance of the model for predictions.
+// start makes an instance of the model for predictions. A nil worker must not become an
+// instance that is not nil.
 func (h *house) start(ctx context.Context, m actions.Model) (invoker.Instance, error) {
-	return asInstance[invoker.Instance](h.startWorker(ctx, m, purpose{}))
+	w, err := h.startWorker(ctx, m, purpose{})
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
 }
 
 // startJob makes an instance of the model for one job.
 func (h *house) startJob(ctx context.Context, m actions.Model, output func(actions.LogLine)) (jobs.Instance, error) {
-	return asInstance[jobs.Instance](h.startWorker(ctx, m, purpose{cold: true, output: output}))
-}
-
-// asInstance keeps a nil worker from becoming an interface that is not nil.
-func asInstance[I any](w *worker.Worker, err error) (I, error) {
-	var none I
+	w, err := h.startWorker(ctx, m, purpose{cold: true, output: output})
 	if err != nil {
-		return none, err
+		return nil, err
 	}
-	return any(w).(I), nil
+	return w, nil
 }
 
 // startWorker fetches what the model needs and starts the child program of its runtime.
