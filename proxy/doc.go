@@ -49,7 +49,8 @@
 //
 // A model that parses its own arguments gets what the caller gave: the JSON unread, the
 // texts with where they stood, uploads that have a file name, and the headers that its
-// parameters are looked for in. Before it is loaded and has said which, these are all
+// parameters are looked for in. A body of another type holds no arguments; Accept decides
+// about the answer of a module that has an argument accept, and of no other. Before it is loaded and has said which, these are all
 // headers that do not belong to the connection. On /run it gets the value as it came, and
 // every other member of the body as the variable of OpenWhisk, __OW_ and the name in
 // upper case, 64 KiB in all.

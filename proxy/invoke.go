@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,13 +72,24 @@ func (s *Server) invoke(ctx context.Context, c *call, m actions.Model) error {
 	if err != nil {
 		return err
 	}
-	if wanted.Quality(c.response.ContentType) == 0 {
+	if s.offersTypes(m, c.request.Verb) && wanted.Quality(c.response.ContentType) == 0 {
 		e := actions.Errorf(actions.Unsupported, "%s answers %s, which the request does not accept: %.100q",
 			m.Name, c.response.ContentType, c.accept)
 		e.Status = http.StatusNotAcceptable
 		return e
 	}
 	return nil
+}
+
+// offersTypes says whether the caller can choose the media type of an answer. To a module
+// without an argument accept the header means nothing, and to a function an argument of
+// that name may mean anything.
+func (s *Server) offersTypes(m actions.Model, verb actions.Verb) bool {
+	if !m.ParsesArguments() {
+		return true
+	}
+	sig := signature(s.description(m), verb)
+	return sig != nil && slices.ContainsFunc(sig.Parameters, func(p actions.Parameter) bool { return p.Name == "accept" })
 }
 
 // unbound makes one JSON object of values for a verb whose arguments the catalog does
