@@ -41,7 +41,7 @@ func (srv *server) resolveEndpoints() error {
 		return nil
 	}
 	srv.basePath = "/" + srv.basePath
-	for _, segment := range strings.SplitSeq(srv.basePath[1:], "/") {
+	for segment := range strings.SplitSeq(srv.basePath[1:], "/") {
 		if segment == "" || segment == "." || segment == ".." || strings.ContainsAny(segment, "?#%{}\\ ") {
 			return usageError{fmt.Errorf("--base-path %s: want names between slashes, such as /models/cats", srv.basePath)}
 		}
