@@ -49,7 +49,10 @@ func environ(t *testing.T) []string {
 type process struct {
 	t    *testing.T
 	cmd  *exec.Cmd
-	base string // http://127.0.0.1:port
+	base string   // http://127.0.0.1:port
+	env  []string // more variables for it
+	temp string   // its folder for temporary files, if it has one of its own
+	data string   // its folder for data, likewise
 
 	ended  chan struct{}
 	code   int // once ended
@@ -73,7 +76,7 @@ func (p *process) serve(stdout io.Writer, args ...string) *process {
 		t.Fatal(err)
 	}
 	p.cmd = exec.Command(exe, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...) //nolint:noctx // cleanup ends it
-	p.cmd.Env = environ(t)
+	p.cmd.Env = append(environ(t), p.env...)
 	p.cmd.Stdout = stdout
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
