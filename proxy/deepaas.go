@@ -84,7 +84,7 @@ func (s *Server) refuse(ctx context.Context, r *request, err error) response {
 // predict answers POST /v2/models/{model}/predict/.
 func (s *Server) predict(ctx context.Context, r *request) response {
 	if s.cfg.NoPredict {
-		return paymentRequired()
+		return s.paymentRequired(ctx, r)
 	}
 	return s.deepaas(ctx, r, actions.Predict, s.predictions)
 }

@@ -43,7 +43,7 @@ func pageFile(name, contentType string) handler {
 // redirectPage answers with where the page is.
 func (s *Server) redirectPage(status int) handler {
 	return func(context.Context, *request) response {
-		resp := jsonResponse(status, map[string]string{"location": s.base + "/api"})
+		resp := plainStatus(status)
 		resp.location = s.base + "/api"
 		return resp
 	}

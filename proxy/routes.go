@@ -180,9 +180,8 @@ func (s *Server) unknown(r *request) response {
 		if rt.handler(r.method) == nil {
 			return methodNotAllowed(rt, r)
 		}
-		location := (&url.URL{Path: slashed.path, RawQuery: r.query}).String()
-		resp := jsonResponse(http.StatusPermanentRedirect, map[string]string{"location": location})
-		resp.location = location
+		resp := plainStatus(http.StatusPermanentRedirect)
+		resp.location = (&url.URL{Path: slashed.path, RawQuery: r.query}).String()
 		return resp
 	}
 	return failure(actions.Errorf(actions.NotFound, "there is nothing at %s", short(r.path)))

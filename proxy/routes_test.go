@@ -60,7 +60,7 @@ func TestBasePath(t *testing.T) {
 				method = http.MethodPost
 			}
 			got := s.handle(t.Context(), &request{method: method, path: path, query: "n=1"})
-			if got.status != 308 || got.location != want+"?n=1" {
+			if got.status != 308 || got.location != want+"?n=1" || string(got.body) != "308: Permanent Redirect" {
 				t.Errorf("%s: got %d %s", path, got.status, got.location)
 			}
 		}

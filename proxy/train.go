@@ -14,7 +14,7 @@ import (
 // training goes on when the answer has been sent.
 func (s *Server) train(ctx context.Context, r *request) response {
 	if s.cfg.NoTrain {
-		return paymentRequired()
+		return s.paymentRequired(ctx, r)
 	}
 	return s.deepaas(ctx, r, actions.Train, s.submit)
 }
@@ -94,7 +94,7 @@ func (s *Server) trainingLogs(ctx context.Context, r *request) response {
 // job answers a request for the trainings of a model.
 func (s *Server) job(ctx context.Context, r *request, answer func(model, id string) (response, error)) response {
 	if s.cfg.NoTrain {
-		return paymentRequired()
+		return s.paymentRequired(ctx, r)
 	}
 	m, err := s.model(ctx, r.model)
 	if err == nil && r.uuid != "" && (s.cfg.Jobs == nil || len(r.uuid) > maxShown) {
@@ -170,7 +170,15 @@ func pythonDuration(d time.Duration) string {
 	return fmt.Sprintf("%d days, %s", days, text)
 }
 
-// paymentRequired is what DEEPaaS answers where an endpoint is turned off.
-func paymentRequired() response {
-	return response{status: http.StatusPaymentRequired, contentType: textType, body: []byte("402: Payment Required")}
+// paymentRequired is what DEEPaaS answers where an endpoint of a model is turned off.
+func (s *Server) paymentRequired(ctx context.Context, r *request) response {
+	if _, err := s.model(ctx, r.model); err != nil {
+		return s.refuse(ctx, r, err)
+	}
+	return plainStatus(http.StatusPaymentRequired)
+}
+
+// plainStatus answers with a status and nothing more, in the words of aiohttp.
+func plainStatus(status int) response {
+	return response{status: status, contentType: textType, body: fmt.Appendf(nil, "%d: %s", status, http.StatusText(status))}
 }

@@ -229,6 +229,12 @@ func TestTurnedOff(t *testing.T) {
 			t.Errorf("%s: got %d %s %s", line, got.status, got.contentType, got.body)
 		}
 	}
+	for _, line := range []string{"POST /v2/models/nobody/predict/", "POST /v2/models/nobody/train/", "GET /v2/models/nobody/train/a"} {
+		method, path, _ := strings.Cut(line, " ")
+		if got := s.handle(t.Context(), &request{method: method, path: path}); got.status != 404 {
+			t.Errorf("%s: got %d, want 404 of a model that there is not", line, got.status)
+		}
+	}
 	wantResponse(t, get(t, s, "/"), 200, `{"versions": [{"version": "stable", "id": "v2", "links": [{"rel": "self", "type": "application/json", "href": "/v2/"}]}], `+
 		`"links": [{"rel": "describedby", "type": "application/json", "href": "/swagger.json"}]}`)
 	wantResponse(t, get(t, s, "/v2/models/mod/"), 200, `{"id": "mod"…`)
