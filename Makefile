@@ -4,12 +4,13 @@ SHELL := /bin/bash
 .PHONY: build run test race lint fuzz bench image ready clean help
 
 MODELS    := ocr-line text-angle ./examples/own-model
+PYTHONS   := digits ocr demo
 LISTEN    ?= 127.0.0.1:8080
 FUZZTIME  ?= 20s
 BENCHTIME ?= 1s
 BENCH     ?= .
 PACKAGES  ?= ./...
-SOURCES   := go.mod go.sum $(shell find actions cmd proxy runtime -type f -not -name '*_test.go' -not -path '*/testdata/*')
+SOURCES   := go.mod go.sum $(shell find actions cmd proxy runtime -type f -not -name '*_test.go' -not -path '*/testdata/*' -not -path '*/tests/*' -not -path '*/__pycache__/*')
 LINT      := go tool -modfile=.ci/tools.mod golangci-lint
 LAUNCHER  := runtime/worker/launcher
 STACKS    := deepaas current
@@ -28,6 +29,8 @@ run: build ## serve ocr-line and make one real prediction
 test: ready ## every test
 	@for stack in $(STACKS); do echo "pytest with the stack $$stack"; \
 		(cd $(LAUNCHER) && $(CURDIR)/.cache/stack-$$stack/bin/python -m pytest) || exit 1; done
+	@while IFS=$$'\t' read -r model _ python; do echo "tests of $$model"; \
+		$$python -m unittest discover -q -s examples/$$model/tests || exit 1; done < .cache/pythons
 	$(TESTENV) go test -timeout 14m ./...
 
 race: ready ## every test under the race detector
@@ -68,7 +71,12 @@ bin/deepfn: $(SOURCES)
 	@awk -F'\t' '{print $$NF}' .cache/files | xargs -d '\n' ln -sf -t .cache/models
 	@touch $@
 
-ready: .cache/fetched .venv/ready $(STACKS:%=.cache/stack-%/ready) # what the tests need
+ready: .cache/fetched .cache/pythons .venv/ready $(STACKS:%=.cache/stack-%/ready) # what the tests need
+
+# The environments of the shipped Python models, in the user's cache.
+.cache/pythons: bin/deepfn
+	@mkdir -p .cache
+	@bin/deepfn models fetch $(PYTHONS) --log-level info > $@.new && mv $@.new $@
 
 # Interpreters with what modules bring: the launcher runs in each of them.
 .cache/stack-%/ready: .ci/stack-%.txt

@@ -90,7 +90,7 @@ func (srv *server) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&srv.basePath, "base-path", "", "path below which the DEEPaaS API is served, such as /models/cats (DEEPFN_BASE_PATH)")
 	f.BoolVar(&srv.predictOn, "predict-endpoint", true, "answer predictions of the DEEPaaS API; false: 402 (DEEPFN_PREDICT_ENDPOINT)")
 	f.BoolVar(&srv.trainOn, "train-endpoint", true, "take trainings of the DEEPaaS API; false: 402 (DEEPFN_TRAIN_ENDPOINT)")
-	f.BoolVar(&srv.docsOn, "doc-endpoint", true, "serve /swagger.json and the page at /api (DEEPFN_DOC_ENDPOINT)")
+	f.BoolVar(&srv.docsOn, "doc-endpoint", true, "serve the page at /api (DEEPFN_DOC_ENDPOINT)")
 	f.BoolVar(&srv.debugOn, "debug-endpoint", false, "show what models print at /v2/debug/ (DEEPFN_DEBUG_ENDPOINT)")
 	f.StringArrayVar(&srv.try, "try", nil, "when ready, send this request (NAME=@FILE or NAME=VALUE) to the server and print the answer")
 }
