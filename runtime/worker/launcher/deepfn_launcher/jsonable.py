@@ -149,7 +149,75 @@ def _name(cls: type) -> str:
 
 
 # As json.dumps writes it; made once, which saves most of the time of a small result.
-_encode = json.JSONEncoder(allow_nan=False, default=_convert).encode
+_encode_whole = json.JSONEncoder(allow_nan=False, default=_convert).encode
+
+# A text is long from this length on, in characters: a file in base64, a page. It is looked
+# for in the first levels of a result only, and only where a level has few members.
+_LONG = 8 << 10
+_FEW = 8
+_LEVELS = 3
+
+# The characters of ASCII that JSON or json.dumps writes otherwise, the usual ones first.
+_ESCAPED = ("\n", '"', "\\", *(chr(c) for c in (*range(10), *range(11, 32), 127)))
+
+
+def _encode(value: Any) -> str:
+    """Return value as json.dumps writes it, in a fifth of the time where texts are long."""
+    if not _has_long(value, _LEVELS):
+        return _encode_whole(value)
+    pieces: List[str] = []
+    _put(value, _LEVELS, pieces)
+    return "".join(pieces)
+
+
+def _has_long(value: Any, levels: int) -> bool:
+    kind = type(value)
+    if kind is str:
+        return len(value) >= _LONG
+    if (kind is not dict and kind is not list) or not levels or len(value) > _FEW:
+        return False
+    for member in value.values() if kind is dict else value:
+        kind = type(member)
+        if kind is str:
+            if len(member) >= _LONG:
+                return True
+        elif (kind is dict or kind is list) and _has_long(member, levels - 1):
+            return True
+    return False
+
+
+def _put(value: Any, levels: int, pieces: List[str]) -> None:
+    """Append the pieces of what may hold long texts; the encoder makes all others."""
+    kind = type(value)
+    if kind is str and len(value) >= _LONG:
+        pieces += ('"', value, '"') if _stands_for_itself(value) else (_encode_whole(value),)
+    elif not levels or not value or not _has_long(value, levels):
+        pieces.append(_encode_whole(value))
+    elif kind is list:
+        before = "["
+        for member in value:
+            pieces.append(before)
+            _put(member, levels - 1, pieces)
+            before = ", "
+        pieces.append("]")
+    elif all(type(key) is str for key in value):
+        before = "{"
+        for key, member in value.items():
+            pieces += (before, _encode_whole(key), ": ")
+            _put(member, levels - 1, pieces)
+            before = ", "
+        pieces.append("}")
+    else:
+        pieces.append(_encode_whole(value))
+
+
+def _stands_for_itself(text: str) -> bool:
+    """Whether JSON holds a text as it is.
+
+    A search for one character takes a hundredth of the time in which the encoder looks at
+    each of them twice.
+    """
+    return text.isascii() and not any(c in text for c in _ESCAPED)
 
 
 def _drained(value: Any) -> List[Any]:

@@ -17,7 +17,7 @@ import time
 from types import FrameType
 from typing import Any, Callable, Dict, List, NoReturn, Optional
 
-from . import answer, failure, jsonable
+from . import answer, failure, jsonable, memory
 from . import wire as protocol
 from .streams import Streams, flush
 from .uploads import Uploads
@@ -106,6 +106,7 @@ class _Server:
             # What was imported and loaded stays. The collector need not go through it again,
             # which takes a tenth of a second with a large framework, in the midst of calls.
             gc.freeze()
+            memory.keep_freed()
             self._streams.settle()
             self._wire.ready(info)
         except BaseException as exc:

@@ -324,3 +324,71 @@ def test_loads_depth_10000_is_refused_or_read_whole() -> None:
     while value:
         value, depth = value[0], depth - 1
     assert depth == 1
+
+
+LONG = "x" * jsonable._LONG
+
+
+@pytest.mark.parametrize("code", [*range(0x81), 0xE9, 0xD800, 0x20AC, 0x1F600])
+def test_a_long_text_is_written_as_json_writes_it(code: int) -> None:
+    for text in (chr(code) + LONG, LONG + chr(code), LONG[1:] + chr(code) + LONG[1:]):
+        assert jsonable.dumps(text) == json.dumps(text)
+        assert jsonable.dumps({"text": text}) == json.dumps({"text": text})
+
+
+def test_what_stands_for_itself_is_what_the_encoder_leaves() -> None:
+    for code in range(0x300):
+        same = json.dumps(chr(code)) == f'"{chr(code)}"'
+        assert jsonable._stands_for_itself(chr(code)) == same, hex(code)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        LONG,
+        [LONG],
+        [LONG, []],
+        {"": LONG, "b": {}, "c": []},
+        {"a": {"b": {"c": {"d": {"e": LONG}}}}, "f": LONG},
+        [[[[[LONG]]]], LONG],
+        {
+            "id": 1,
+            "images": [{"name": "ä\n", "data": LONG}, {"data": LONG, "more": [1.5, None, True]}],
+        },
+        {1: LONG, None: LONG, 1.5: LONG},
+        {"plain": {1: LONG}, 2: "x"},
+        {str(n): LONG for n in range(jsonable._FEW + 1)},
+        {"many": [LONG] * (jsonable._FEW + 1), "one": LONG},
+        {LONG: LONG, 'quote"': LONG},
+        {"long": LONG, "tuple": (1, 2), "empty": ()},
+    ],
+)
+def test_results_with_long_texts_are_written_as_json_writes_them(value: Any) -> None:
+    assert jsonable.dumps(value) == json.dumps(value)
+
+
+def test_what_stands_beside_a_long_text_is_converted() -> None:
+    class Shout(str):
+        pass
+
+    day = datetime.date(2026, 1, 2)
+    got = jsonable.dumps(
+        {"text": LONG, "day": day, "inner": {"b": b"ab", "t": LONG}, "s": Shout(LONG)}
+    )
+    want = {"text": LONG, "day": "2026-01-02", "inner": {"b": "YWI=", "t": LONG}, "s": LONG}
+    assert got == json.dumps(want)
+
+
+def test_faults_beside_a_long_text_have_their_place(capfd: pytest.CaptureFixture[str]) -> None:
+    circle: Dict[str, Any] = {"text": LONG}
+    circle["again"] = circle
+    with pytest.raises(Failure, match=r"a circular structure at predictions\.again"):
+        jsonable.dumps(circle)
+    with pytest.raises(Failure, match=r"object, which has no form in JSON at predictions.a\[1\]"):
+        jsonable.dumps({"text": LONG, "a": [LONG, object()]})
+    assert json.loads(jsonable.dumps({"text": LONG, "n": [float("nan")]})) == {
+        "text": LONG,
+        "n": [None],
+    }
+    assert "predictions.n[0]" in capfd.readouterr().err
