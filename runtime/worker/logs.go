@@ -39,7 +39,7 @@ type logs struct {
 	size    int // of lines
 	dropped int // lines of the call over maxLogs
 	stray   []actions.LogLine
-	tail    []actions.LogLine // the last lines while the model is loaded
+	tail    []actions.LogLine // the last lines while the model is loaded, until the first call
 	tailing bool
 }
 
@@ -246,6 +246,9 @@ func (l *logs) end() []actions.LogLine {
 	l.drainLocked()
 	l.flushLocked()
 	lines := l.lines
+	if l.record && len(l.tail) > 0 { // the first call
+		lines, l.tail = append(l.tail, lines...), nil
+	}
 	if l.dropped > 0 {
 		lines = append(lines, actions.LogLine{
 			Stream: actions.Stderr,
@@ -284,11 +287,13 @@ func (l *logs) drainLocked() {
 	}
 }
 
-// loaded ends the time for whose lines started is interested.
+// loaded ends the time for whose lines Start is interested. The last of them belong to
+// the first call too: to who wrote the model, and sees the logs of calls alone, they show
+// what it printed while it was imported.
 func (l *logs) loaded() {
 	l.end()
 	l.mu.Lock()
-	l.tailing, l.tail = false, nil
+	l.tailing = false
 	l.mu.Unlock()
 }
 

@@ -134,6 +134,26 @@ func TestLinesOutsideOfCallsGoToTheLog(t *testing.T) {
 	}
 }
 
+// What was printed while the model was loaded is in the log, and in the logs of the first
+// call, before its own lines.
+func TestLinesOfTheStartBelongToTheFirstCall(t *testing.T) {
+	var log lockedBuffer
+	cfg := config()
+	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+	cfg.Setup = workertest.Setup{Print: "imported"}.JSON()
+	w := start(t, cfg)
+	if !strings.Contains(log.String(), "imported") {
+		t.Errorf("the log has no line of the start: %s", log.String())
+	}
+	want := []actions.LogLine{{Stream: actions.Stdout, Text: "imported"}, {Stream: actions.Stdout, Text: "called"}}
+	if diff := cmp.Diff(want, call(t, w, workertest.Args{Print: "called\n"}).Logs); diff != "" {
+		t.Errorf("the first call: %s", diff)
+	}
+	if diff := cmp.Diff(want[1:], call(t, w, workertest.Args{Print: "called\n"}).Logs); diff != "" {
+		t.Errorf("the second call: %s", diff)
+	}
+}
+
 // With several calls at a time no line can be attributed.
 func TestLinesOfConcurrentCallsGoToTheLog(t *testing.T) {
 	var log lockedBuffer

@@ -104,6 +104,8 @@ type Setup struct {
 	Exit int `json:"exit,omitempty"`
 	// SleepMS is how many milliseconds the start takes.
 	SleepMS int `json:"sleep_ms,omitempty"`
+	// Print is a line that the start prints to stdout.
+	Print string `json:"print,omitempty"`
 }
 
 // JSON returns the setup as a worker.Config takes it.
@@ -189,6 +191,9 @@ func (*program) Start(ctx context.Context, setup json.RawMessage) (any, error) {
 		}
 	}
 	pause(ctx, s.SleepMS)
+	if s.Print != "" {
+		fmt.Println(s.Print)
+	}
 	switch {
 	case s.Exit != 0:
 		fmt.Fprintln(os.Stderr, "the start ends the process")

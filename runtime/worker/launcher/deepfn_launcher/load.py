@@ -332,7 +332,7 @@ def _guarded(name: str, act: Callable[[], _T], wanted: str = "") -> _T:
     except Failure:
         raise
     except SystemExit as err:
-        msg = "Command exited abruptly during initialization: {} called sys.exit({})."
+        msg = "Command exited abruptly during initialization. {} called sys.exit({})."
         code = "" if err.code is None else repr(err.code)
         raise Failure("failed", msg.format(name, code)) from err
     except ModuleNotFoundError as err:

@@ -258,7 +258,7 @@ def test_what_kind_of_file(tmp_path: pathlib.Path, load: Any) -> None:
         ("x = 1", {"main": "run"}, "not_found", "api.py has no function run"),
         ("def (", {}, "failed", "api.py: SyntaxError: "),
         ("x = 1 / 0", {}, "failed", "api.py: ZeroDivisionError: division by zero"),
-        ("import sys; sys.exit(3)", {}, "failed", "abruptly during initialization"),
+        ("import sys; sys.exit(3)", {}, "failed", "abruptly during initialization. "),
         ("import sys; sys.exit()", {}, "failed", "api.py called sys.exit()."),
         ("import not_there.sub", {}, "failed", "No module named 'not_there'; install it into "),
         ("raise ModuleNotFoundError('no cv2', name='cv2')", {}, "failed", "opencv-python-headless"),
