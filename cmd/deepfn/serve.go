@@ -175,7 +175,8 @@ func (srv *server) run(ctx context.Context) error {
 	}
 	defer h.close()
 	h.maxPayload, h.fork = max(srv.maxBody+1<<20, defaultPayload), true
-	var models proxy.Catalog = newFrozen(h.catalog)
+	all := newFrozen(h.catalog)
+	var models proxy.Catalog = all
 	if srv.model != "" {
 		m, err := h.openModel(ctx, srv.model)
 		if err != nil {
@@ -187,6 +188,7 @@ func (srv *server) run(ctx context.Context) error {
 		Catalog: models, Start: h.start, MaxInstances: srv.instances, QueueDepth: srv.queueDepth,
 		IdleTime: srv.idleTime, Timeout: srv.timeout, Log: h.log,
 	})
+	all.changed = pool.Forget
 	trainings, err := h.openJobs(models)
 	if err != nil {
 		return err

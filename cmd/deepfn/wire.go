@@ -119,13 +119,14 @@ func (h *house) library(ctx context.Context) (string, error) {
 // checks arguments by it and the pool has it loaded, so both have to see the same.
 type frozen struct {
 	catalog *catalog.Catalog
+	changed func(model string) // is told of a name that means another model now
 
 	mu    sync.Mutex // guards known
 	known map[string]actions.Model
 }
 
 func newFrozen(c *catalog.Catalog) *frozen {
-	return &frozen{catalog: c, known: map[string]actions.Model{}}
+	return &frozen{catalog: c, changed: func(string) {}, known: map[string]actions.Model{}}
 }
 
 func (c *frozen) Models(ctx context.Context) ([]actions.Model, error) {
@@ -147,8 +148,9 @@ func (c *frozen) Import(ctx context.Context, source actions.Source) (actions.Mod
 		return m, err
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.known[m.Name] = m
+	c.mu.Unlock()
+	c.changed(m.Name)
 	return m, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -85,14 +86,15 @@ func (cfg Config) withDefaults() Config {
 type Invoker struct {
 	cfg Config
 
-	mu     sync.Mutex // guards pools and closed
-	pools  map[string]*pool
-	closed bool
+	mu        sync.Mutex // guards everything below
+	pools     map[string]*pool
+	forgotten map[*pool]struct{} // those that are being closed
+	closed    bool
 }
 
 // New returns an Invoker without instances.
 func New(cfg Config) *Invoker {
-	return &Invoker{cfg: cfg.withDefaults(), pools: map[string]*pool{}}
+	return &Invoker{cfg: cfg.withDefaults(), pools: map[string]*pool{}, forgotten: map[*pool]struct{}{}}
 }
 
 // Invoke runs req on an instance of its model and returns the answer. It returns when
@@ -146,6 +148,26 @@ func (v *Invoker) Cool(model string) {
 	}
 }
 
+// Forget takes the model for another one from now on: the next request asks the Catalog for
+// it again. The instances that there are end when their calls have; requests that wait for
+// one are told so.
+func (v *Invoker) Forget(model string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	p := v.pools[model]
+	if p == nil || v.closed {
+		return
+	}
+	maps.DeleteFunc(v.pools, func(_ string, other *pool) bool { return other == p })
+	v.forgotten[p] = struct{}{}
+	go func() { // ends when the last instance has, or with Close
+		_ = p.close(context.Background())
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		delete(v.forgotten, p)
+	}()
+}
+
 // Ready returns nil when each model that was to be warm has a living instance, else
 // an error that names those which have none and says why.
 func (v *Invoker) Ready() error {
@@ -183,8 +205,9 @@ func (v *Invoker) Stats() []actions.PoolStats {
 func (v *Invoker) Close(ctx context.Context) error {
 	v.mu.Lock()
 	v.closed = true
+	pools := slices.Collect(maps.Keys(v.forgotten))
 	v.mu.Unlock()
-	pools := v.sorted()
+	pools = append(pools, v.sorted()...)
 	var wg sync.WaitGroup
 	errs := make([]error, len(pools))
 	for i, p := range pools {

@@ -252,3 +252,43 @@ func TestCool(t *testing.T) {
 		}
 	})
 }
+
+// A model that was forgotten is asked for again. Its instance ends when its call has, with
+// Close at the latest.
+func TestForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, f := newFleet(Config{})
+		if err := v.Warm(t.Context(), "m", 1); err != nil {
+			t.Fatal(err)
+		}
+		old := make(chan error, 1)
+		go func() { // ends with its call
+			_, err := v.Invoke(t.Context(), actions.Request{Model: "m", Args: []byte(`{"Sleep": 60000000000}`)})
+			old <- err
+		}()
+		synctest.Wait()
+		v.Forget("m")
+		v.Forget("never seen")
+		if _, err := v.Invoke(t.Context(), actions.Request{Model: "m"}); err != nil || len(f.started) != 2 {
+			t.Errorf("got %d instances, %v, want a second one", len(f.started), err)
+		}
+		if err := <-old; err != nil {
+			t.Errorf("the call of the old instance: %v", err)
+		}
+		<-f.started[0].Done()
+
+		f.startErrs = []error{errors.New("no weights")}
+		if err := v.Warm(t.Context(), "broken", 1); err == nil {
+			t.Error("got no error")
+		}
+		v.Forget("broken")
+		if err := v.Warm(t.Context(), "broken", 1); err != nil {
+			t.Errorf("after Forget: %v, want no delay for another model", err)
+		}
+		if err := v.Ready(); err != nil {
+			t.Errorf("Ready: %v", err)
+		}
+		closeNow(t, v)
+		<-f.started[1].Done()
+	})
+}
