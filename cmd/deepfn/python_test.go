@@ -2,13 +2,18 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"mime/multipart"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // current is the interpreter that has what today's modules bring.
@@ -132,4 +137,168 @@ func record(t *testing.T, cells ...any) {
 
 func (r reply) has(status int, text string) bool {
 	return r.status == status && strings.Contains(r.body, text)
+}
+
+// warming is a function whose warm leaves a line in a file for each process, and whose
+// call says whether its process was warm.
+const warming = `
+import os, time
+
+path = os.environ["DEEPFN_MODEL_DIR"] + "/warmed"
+is_warm = False
+
+
+def warm():
+    global is_warm
+    with open(path, "a") as f:
+        f.write("%d\n" % os.getpid())
+    is_warm = True
+
+
+def main(args):
+    if args.get("hang"):
+        print("hanging")
+        while True:
+            time.sleep(0.01)
+    return {"warm": is_warm, "pid": os.getpid()}
+`
+
+// TestWarm: a model is warmed once in each worker, before that is ready. A killed worker's
+// successor is warm before it answers, and a caller who leaves costs nobody a loaded model.
+func TestWarm(t *testing.T) {
+	t.Parallel()
+	p := servePython(t, lay(t, "warming.py", warming), "--warm", "2")
+	pids := workersOf(p, 2)
+	warmed := func() string {
+		text, err := os.ReadFile(filepath.Join(p.data, "models", "warming", "warmed"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	ask := func() {
+		t.Helper()
+		if r := p.run(`{}`); !r.has(200, `"warm": true`) {
+			t.Errorf("got %d %s, want an answer of a warm worker", r.status, r.body)
+		}
+	}
+	for range 20 {
+		ask()
+	}
+	for _, pid := range pids {
+		if n := strings.Count(warmed(), fmt.Sprintf("%d\n", pid)); n != 1 {
+			t.Errorf("worker %d was warmed %d times, want once", pid, n)
+		}
+	}
+
+	for range 4 { // callers who leave
+		ctx, leave := context.WithCancel(t.Context())
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.base+"/v2/models/warming/predict/", strings.NewReader(`{"hang":true}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		left := make(chan error, 1)
+		go func() { // ends with its request
+			_, err := do(req)
+			left <- err
+		}()
+		eventually(t, "the call in progress", func() bool {
+			return strings.Contains(p.mustGet("/metrics").body, `deepfn_instances{model="warming",state="in_use"} 1`)
+		})
+		ask() // of the other worker
+		leave()
+		if err := <-left; err == nil {
+			t.Error("the call that hangs was answered")
+		}
+		eventually(t, "the call ended", func() bool {
+			return strings.Contains(p.mustGet("/metrics").body, `deepfn_instances{model="warming",state="in_use"} 0`)
+		})
+	}
+	if again := workersOf(p, 2); !slices.Equal(pids, again) {
+		t.Errorf("workers %v became %v, want that they live: each had loaded its model", pids, again)
+	}
+
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, pid := range pids {
+		eventually(t, "the killed worker gone", func() bool { return !alive(pid) })
+	}
+	ask()
+	if n := strings.Count(warmed(), "\n"); n < 3 {
+		t.Errorf("got %d lines of warm, want one of a new worker", n)
+	}
+}
+
+// TestLeftChildren: what a model leaves behind ends with its worker.
+func TestLeftChildren(t *testing.T) {
+	t.Parallel()
+	p := servePython(t, copyOf(t, "faults.py"))
+	r := p.run(`{"fault":"forks"}`)
+	var answer struct{ Left []int }
+	if err := json.Unmarshal([]byte(r.body), &answer); err != nil || len(answer.Left) != 2 {
+		t.Fatalf("got %d %s, want two processes", r.status, r.body)
+	}
+	worker := p.workerID()
+	for _, pid := range answer.Left {
+		if !alive(pid) {
+			t.Errorf("process %d ended with the call, want that it goes on", pid)
+		}
+	}
+	if err := syscall.Kill(worker, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range append(answer.Left, worker) {
+		eventually(t, "gone with its worker", func() bool { return !alive(pid) })
+	}
+	p.workerID()
+	record(t, "predict: leaves children behind", r, r, "goes on; its children end with it")
+}
+
+// TestCancelledCalls: callers leave a call that waits, computes, or has its process
+// stopped. The worker lives if it can.
+func TestCancelledCalls(t *testing.T) {
+	t.Parallel()
+	p := servePython(t, copyOf(t, "faults.py"))
+	for _, c := range []struct {
+		fault string
+		dies  bool
+	}{{"hangs", false}, {"spins", false}, {"stops", true}} {
+		before := p.workerID()
+		deadline := time.Now().Add(500 * time.Millisecond).UnixMilli()
+		run := p.mustPost("/run", jsonMedia, fmt.Appendf(nil, `{"value":{"fault":"%s"},"deadline":"%d"}`, c.fault, deadline))
+		if !run.has(200, "took longer than it was allowed to") {
+			t.Errorf("%s: got %d %s, want that it took too long", c.fault, run.status, run.body)
+		}
+		if after := p.workerID(); (after != before) != c.dies {
+			t.Errorf("%s: worker %d became %d, want that it dies: %v", c.fault, before, after, c.dies)
+		}
+		worker := "goes on"
+		if c.dies {
+			worker = "is killed after `CancelGrace`, and replaced"
+		}
+		record(t, "predict: "+c.fault+", with a deadline", "504 after `--timeout`", run, worker)
+	}
+}
+
+// TestHTTPException: an exception of aiohttp is an answer with its status and reason, as
+// under the published server.
+func TestHTTPException(t *testing.T) {
+	t.Parallel()
+	model := lay(t, "teapot.py", "from aiohttp import web\ndef predict(n: int = 0):\n    raise web.HTTPUnprocessableEntity(reason='no cats here') if n else web.HTTPNotFound(text='nothing found')\n")
+	p := newServer(t)
+	p.serve(&p.stdout, model, "--python", interpreterOf(t, "DEEPFN_TEST_PYTHON_DEEPAAS"))
+	for _, c := range []struct {
+		n, status int
+		want      string
+	}{{1, 422, "no cats here"}, {0, 404, "nothing found"}} {
+		body := fmt.Sprintf(`{"n":%d}`, c.n)
+		v2, run := p.mustPost("/v2/models/teapot/predict/", jsonMedia, []byte(body)), p.run(body)
+		if !v2.has(c.status, c.want) || !run.has(200, c.want) {
+			t.Errorf("got %d %s and %d %s, want %d with %q, and 200", v2.status, v2.body, run.status, run.body, c.status, c.want)
+		}
+		record(t, fmt.Sprintf("predict: raises an HTTP %d", c.status), v2, run, "goes on")
+	}
 }
