@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"mime"
 	"net/url"
 	"strings"
@@ -87,7 +88,7 @@ func (g *given) addBody(r *request) (*jsonError, error) {
 		if err := takeForm(r); err != nil {
 			return nil, err
 		}
-		return nil, g.addQuery(actions.FromForm, string(r.body))
+		return nil, g.addQuery(actions.FromForm, strings.TrimRight(string(r.body), " \t\r\n"))
 	case multipartBody:
 		return nil, scanMultipart(r, boundary, func(p part) error { return g.addPart(r, p) })
 	case jsonBody:
@@ -266,7 +267,8 @@ func bodyKind(r *request) (k kind, boundary string, err error) {
 	}
 	mediaType, params := r.contentType, map[string]string(nil)
 	if mediaType != "" && mediaType != jsonType {
-		if mediaType, params, err = mime.ParseMediaType(r.contentType); err != nil {
+		mediaType, params, err = mime.ParseMediaType(r.contentType)
+		if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
 			return noBody, "", actions.Errorf(actions.Invalid,
 				"Content-Type %q is not a media type; %s", short(r.contentType), mediaTypes)
 		}

@@ -32,6 +32,8 @@ func TestGiven(t *testing.T) {
 		{"JSON as it came", "", jsonType, "", ` {"a": 1.0, "a":"\u0041"} `, actions.Request{Args: []byte(` {"a": 1.0, "a":"\u0041"} `)}},
 		{"JSON of another type", "", "application/vnd.api+json", "", `{}`, actions.Request{Args: []byte(`{}`)}},
 		{"JSON called a form", "", formType, "", `{"a":1}`, actions.Request{Args: []byte(`{"a":1}`)}},
+		{"JSON with a broken parameter", "", jsonType + "; x", "", `{"a":1}`, actions.Request{Args: []byte(`{"a":1}`)}},
+		{"form with a line's end", "", formType + "; charset", "", "a= b \r\n", actions.Request{Texts: []actions.Text{text(2, "a", " b")}}},
 		{"many members", "", jsonType, "", many, actions.Request{Args: []byte(many)}},
 		{"null", "", jsonType, "", " null ", actions.Request{}},
 		{"JSON without a type", "", "", "", `{"a":1}`, actions.Request{Args: []byte(`{"a":1}`)}},

@@ -2,8 +2,12 @@ package proxy
 
 import (
 	"bytes"
+	"encoding/base64"
+	"errors"
 	"fmt"
+	"io"
 	"mime"
+	"mime/quotedprintable"
 	"path"
 	"strings"
 
@@ -27,6 +31,9 @@ type part struct {
 	// isFile says that the part says a file name, which may be empty.
 	isFile bool
 	data   []byte
+	// encoding is the Content-Transfer-Encoding, in lower case. RFC 7578 has no use for
+	// it, but clients that build forms as e-mail send it.
+	encoding string
 }
 
 func (p part) file() actions.File {
@@ -56,7 +63,7 @@ func parseMultipart(r *request, boundary string) (actions.Values, error) {
 }
 
 // scanMultipart calls add for each part of a multipart/form-data body, until it returns
-// an error. Nothing is copied.
+// an error. Nothing is copied but what has a transfer encoding.
 func scanMultipart(r *request, boundary string, add func(part) error) error {
 	if boundary == "" || len(boundary) > maxBoundary {
 		return badForm("the boundary must have 1 to %d bytes", maxBoundary)
@@ -82,6 +89,9 @@ func scanMultipart(r *request, boundary string, add func(part) error) error {
 			break
 		}
 		p, err := parsePart(text)
+		if err == nil {
+			err = p.decode(r)
+		}
 		if err == nil {
 			err = add(p)
 		}
@@ -150,6 +160,8 @@ func parsePart(text []byte) (p part, err error) {
 			disposition = strings.TrimSpace(value)
 		case "content-type":
 			p.contentType = strings.TrimSpace(value)
+		case "content-transfer-encoding":
+			p.encoding = strings.ToLower(strings.TrimSpace(value))
 		}
 	}
 	kind, params, err := mime.ParseMediaType(disposition)
@@ -160,6 +172,34 @@ func parsePart(text []byte) (p part, err error) {
 	p.filename, p.isFile = params["filename"]
 	p.filename = baseName(p.filename)
 	return p, nil
+}
+
+// decode undoes the transfer encoding of a part.
+func (p *part) decode(r *request) (err error) {
+	switch p.encoding {
+	case "", "binary", "8bit", "7bit":
+		return nil
+	case "base64", "quoted-printable":
+	default:
+		return badForm("the Content-Transfer-Encoding of a part is %q", short(p.encoding))
+	}
+	if err := r.take(int64(len(p.data))); err != nil {
+		return err
+	}
+	decoded, n := make([]byte, len(p.data)), 0 // neither encoding is shorter than what it stands for
+	if p.encoding == "base64" {
+		n, err = base64.StdEncoding.Decode(decoded, p.data)
+	} else {
+		n, err = io.ReadFull(quotedprintable.NewReader(bytes.NewReader(p.data)), decoded)
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) { // of the part
+			err = nil
+		}
+	}
+	if err != nil {
+		return badForm("a part is not %s: %v", p.encoding, err)
+	}
+	p.data = decoded[:n]
+	return nil
 }
 
 // baseName returns a file name without the folders that a sender may have put before it.

@@ -42,6 +42,13 @@ func TestParseMultipart(t *testing.T) {
 		{"no file chosen", form("--b", `Content-Disposition: form-data; name="image"; filename=""`, "", "", "--b--"), actions.Values{
 			Files: []actions.File{{Name: "image", Data: []byte{}}},
 		}},
+		{"base64", form("--b", text, "Content-Transfer-Encoding: BASE64", "", "aGVs\r\nbG8=", "--b--"), actions.Values{Text: map[string][]string{"text": {"hello"}}}},
+		{"base64 of nothing", form("--b", text, "content-transfer-encoding: base64", "", "", "--b--"), actions.Values{Text: map[string][]string{"text": {""}}}},
+		{"base64 file", form("--b", image, "Content-Transfer-Encoding: base64", "", "AP8=", "--b--"), actions.Values{
+			Files: []actions.File{{Name: "image", Filename: "cat.png", Data: []byte("\x00\xff")}},
+		}},
+		{"quoted-printable", form("--b", text, "Content-Transfer-Encoding: quoted-printable", "", "=C3=BC=\r\n=3D", "--b--"), actions.Values{Text: map[string][]string{"text": {"ü="}}}},
+		{"no transfer encoding", form("--b", text, "Content-Transfer-Encoding: binary", "", "=41", "--b--"), actions.Values{Text: map[string][]string{"text": {"=41"}}}},
 		{"file name ..", form("--b", `Content-Disposition: form-data; name="image"; filename="a/.."`, "", "x", "--b--"), actions.Values{
 			Files: []actions.File{{Name: "image", Data: []byte("x")}},
 		}},
@@ -71,6 +78,9 @@ func TestParseMultipartErrors(t *testing.T) {
 		"other boundary":           {form("--c", text, "", "1", "--c--"), "b", "a boundary is missing"},
 		"cut off":                  {form("--b", text, "", "1"), "b", "a boundary is missing"},
 		"cut off after a part":     {form("--b", text, "", "1", "--b"), "b", "a boundary is missing"},
+		"transfer encoding":        {form("--b", text, "Content-Transfer-Encoding: gzip", "", "1", "--b--"), "b", `Content-Transfer-Encoding of a part is "gzip"`},
+		"not base64":               {form("--b", text, "Content-Transfer-Encoding: base64", "", "a?", "--b--"), "b", "a part is not base64: illegal base64 data"},
+		"not quoted-printable":     {form("--b", text, "Content-Transfer-Encoding: quoted-printable", "", "a\x01", "--b--"), "b", "a part is not quoted-printable"},
 		"line feeds":               {"--b\n" + text + "\n\n1\n--b--", "b", "a boundary is missing"},
 		"no end of the header":     {form("--b", text, "--b--"), "b", "the header of a part has no end"},
 		"no header":                {form("--b", "", "1", "--b--"), "b", "the header of a part has no end"},
