@@ -49,9 +49,10 @@ func (srv *server) resolveEndpoints() error {
 	return nil
 }
 
-// openJobs opens the records of the trainings.
-func (h *house) openJobs(models proxy.Catalog) (*jobs.Jobs, error) {
-	return jobs.Open(jobs.Config{
+// openJobs opens the records of the trainings. Without a folder that can be written to,
+// as in some containers, nothing can be trained, but all else works.
+func (h *house) openJobs(models proxy.Catalog) *jobs.Jobs {
+	opened, err := jobs.Open(jobs.Config{
 		Dir: filepath.Join(h.data, "jobs"),
 		Start: func(ctx context.Context, model string, output func(actions.LogLine)) (jobs.Instance, error) {
 			m, err := models.Model(ctx, model)
@@ -62,4 +63,9 @@ func (h *house) openJobs(models proxy.Catalog) (*jobs.Jobs, error) {
 		},
 		Log: h.log,
 	})
+	if err != nil {
+		h.log.Warn("no trainings: their folder cannot be used; name another with --data", "error", err)
+		return nil
+	}
+	return opened
 }

@@ -135,15 +135,11 @@ func (h *house) startPython(ctx context.Context, m actions.Model, p purpose) (*w
 	if err != nil {
 		return nil, err
 	}
-	data, err := h.modelData(m.Name)
-	if err != nil {
-		return nil, err
-	}
 	setup := launcher.NewSetup(m, spec)
 	setup.Warm = !p.cold
 	return h.launcher.Start(ctx, launcher.Run{
 		Model: m, Spec: spec, Python: python, Setup: setup,
-		Env:        []string{"DEEPFN_MODEL_DIR=" + data},
+		Env:        h.modelData(m.Name),
 		MaxPayload: h.maxPayload, StopGrace: stopGrace, CancelGrace: p.cancelGrace(),
 		Output: p.output, Fork: h.fork && !p.cold,
 	})
@@ -168,14 +164,13 @@ func (h *house) interpreter(ctx context.Context, m actions.Model, spec launcher.
 }
 
 // modelData makes the folder that outlives the workers of a model, where it may keep what
-// it has learned.
-func (h *house) modelData(model string) (string, error) {
+// it has learned, and returns the variable that tells it. Where nothing can be written
+// there is none: most models need no such folder.
+func (h *house) modelData(model string) []string {
 	dir := filepath.Join(h.data, "models", model)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", &actions.Error{
-			Code: actions.Unavailable, Err: err,
-			Msg: fmt.Sprintf("model %s: its data folder: %v; name one that can be written to with --data or DEEPFN_DATA", model, err),
-		}
+		h.log.Warn("no data folder: name one that can be written to with --data", "model", model, "error", err)
+		return nil
 	}
-	return dir, nil
+	return []string{"DEEPFN_MODEL_DIR=" + dir}
 }

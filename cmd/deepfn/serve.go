@@ -19,6 +19,7 @@ import (
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/proxy"
 	"github.com/deepfn/deepfn/runtime/invoker"
+	"github.com/deepfn/deepfn/runtime/jobs"
 )
 
 // defaultListen is where a server of one's own listens. The image sets DEEPFN_LISTEN
@@ -174,7 +175,7 @@ func (srv *server) run(ctx context.Context) error {
 		return err
 	}
 	defer h.close()
-	h.maxPayload, h.fork = max(srv.maxBody+1<<20, defaultPayload), true
+	h.maxPayload, h.fork = max(srv.maxBody+1<<20, defaultPayload), srv.instances > 1
 	all := newFrozen(h.catalog)
 	var models proxy.Catalog = all
 	if srv.model != "" {
@@ -189,19 +190,11 @@ func (srv *server) run(ctx context.Context) error {
 		IdleTime: srv.idleTime, Timeout: srv.timeout, Log: h.log,
 	})
 	all.changed = pool.Forget
-	trainings, err := h.openJobs(models)
-	if err != nil {
-		return err
-	}
-	front := proxy.New(proxy.Config{
-		Invoker: pool, Catalog: models, Jobs: trainings, Model: srv.model, Ready: pool.Ready,
-		Warm:    func(ctx context.Context, model string) error { return srv.initialize(ctx, pool, model) },
-		MaxBody: srv.maxBody, Grace: graceOf(srv.grace), Stdout: srv.stdout, Stderr: srv.errOut, Log: h.log, Version: release,
-		BasePath: srv.basePath, NoPredict: !srv.predictOn, NoTrain: !srv.trainOn, NoDocs: !srv.docsOn, Debug: srv.debugOn,
-	})
+	trainings := h.openJobs(models)
+	front := proxy.New(srv.front(h, pool, models, trainings))
 	ln, err := listen(ctx, srv.listen)
 	if err != nil {
-		return err
+		return errors.Join(err, closeJobs(ctx, trainings))
 	}
 	if srv.model != "" && srv.warm > 0 { // before the first question whether it is ready
 		if err := pool.Keep(ctx, srv.model, srv.warm); err != nil {
@@ -214,7 +207,7 @@ func (srv *server) run(ctx context.Context) error {
 	signal.Ignore(syscall.SIGPIPE)
 	var wg sync.WaitGroup
 	wg.Go(func() { srv.prepare(ctx, h, pool, ln.Addr().String()) })
-	// Front and pool share the grace, which begins with the signal.
+	// Front, pool and trainings share the grace, which begins with the signal.
 	ended := make(chan time.Time, 1)
 	defer context.AfterFunc(ctx, func() { ended <- time.Now() })()
 	serveErr := front.Serve(ctx, ln)
@@ -224,9 +217,33 @@ func (srv *server) run(ctx context.Context) error {
 	}
 	closing, cancel := context.WithDeadline(context.WithoutCancel(ctx), began.Add(srv.grace))
 	defer cancel()
-	closeErr := errors.Join(pool.Close(closing), trainings.Close(closing))
+	var poolErr, jobsErr error
+	wg.Go(func() { poolErr = pool.Close(closing) })
+	wg.Go(func() { jobsErr = closeJobs(closing, trainings) })
 	wg.Wait()
-	return errors.Join(serveErr, closeErr)
+	return errors.Join(serveErr, poolErr, jobsErr)
+}
+
+// front says what the front serves.
+func (srv *server) front(h *house, pool *invoker.Invoker, models proxy.Catalog, trainings *jobs.Jobs) proxy.Config {
+	cfg := proxy.Config{
+		Invoker: pool, Catalog: models, Model: srv.model, Ready: pool.Ready,
+		Warm:    func(ctx context.Context, model string) error { return srv.initialize(ctx, pool, model) },
+		MaxBody: srv.maxBody, Grace: graceOf(srv.grace), Stdout: srv.stdout, Stderr: srv.errOut, Log: h.log, Version: release,
+		BasePath: srv.basePath, NoPredict: !srv.predictOn, NoTrain: !srv.trainOn, NoDocs: !srv.docsOn, Debug: srv.debugOn,
+	}
+	if trainings != nil {
+		cfg.Jobs = trainings
+	}
+	return cfg
+}
+
+// closeJobs ends the trainings, if there are any.
+func closeJobs(ctx context.Context, trainings *jobs.Jobs) error {
+	if trainings == nil {
+		return nil
+	}
+	return trainings.Close(ctx)
 }
 
 // initialize warms the model that /init has chosen. A model that cannot be warmed is

@@ -42,6 +42,8 @@ func (s *settings) open() (*house, error) {
 	if err != nil {
 		return nil, err
 	}
+	// What is kept is the user's own. Who needs the folder says so when it is not there.
+	_ = os.MkdirAll(s.data, 0o700)
 	python, err := launcher.New(launcher.Config{Dir: s.cache, Threads: s.threads, Devices: s.devices(), Log: log})
 	if err != nil {
 		return nil, err
@@ -156,15 +158,22 @@ func (c *frozen) Import(ctx context.Context, source actions.Source) (actions.Mod
 
 func (c *frozen) Model(ctx context.Context, name string) (actions.Model, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if m, ok := c.known[name]; ok {
+	m, ok := c.known[name]
+	c.mu.Unlock()
+	if ok {
 		return m, nil
 	}
-	m, err := c.catalog.Model(ctx, name)
-	if err == nil {
-		c.known[name] = m
+	m, err := c.catalog.Model(ctx, name) // reads the disk
+	if err != nil {
+		return m, err
 	}
-	return m, err
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if first, ok := c.known[name]; ok { // somebody else was faster
+		return first, nil
+	}
+	c.known[name] = m
+	return m, nil
 }
 
 // one is a catalog of one model: what `serve MODEL` shows.
