@@ -33,7 +33,7 @@ func TestModelFaults(t *testing.T) {
 		{fault: "array", status: 200, v2: `{"boxes": [[1, 2], [3, 4]], "score": 0.5, "n": 3}`, run: `{"boxes": [[1, 2], [3, 4]], "score": 0.5, "n": 3}`},
 		{fault: "scalar", status: 200, v2: `"predictions": 7}`, run: `{"result":7}`},
 		{fault: "array-nan", status: 200, v2: `"predictions": [1.0, null]}`, run: `[1.0, null]`},
-		{fault: "datetime", status: 200, v2: `{"at": "2026-01-02T03:04:00", "day": "0001-01-01"}`, run: `{"at": "2026-01-02T03:04:00", "day": "0001-01-01"}`},
+		{fault: "datetime", status: 200, v2: `{"at": "2026-01-02T03:04:05", "day": "2026-01-02"}`, run: `{"at": "2026-01-02T03:04:05", "day": "2026-01-02"}`},
 		{fault: "set", status: 200, v2: `{"labels": ["a", "b"]}`, run: `{"labels": ["a", "b"]}`},
 		{fault: "circular", status: 500, v2: "predict returned a circular structure at predictions.a[0]", run: "circular structure"},
 		{fault: "unprintable", status: 500, v2: "faults.Unprintable, which has no form in JSON at predictions.a[1]", run: "no form in JSON"},

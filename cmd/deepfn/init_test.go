@@ -78,10 +78,14 @@ func TestInitCode(t *testing.T) {
 	t.Parallel()
 	const (
 		echo = "def main(args):\n    return args\n"
-		site = "virtualenv/lib/python3.11/site-packages/"
 		tiny = "import tiny\ndef main(args):\n    return {'tiny': tiny.value}\n"
 		loop = "#!/bin/bash\nwhile read line; do echo \"got $line\"; echo '{\"hello\": \"shell\"}' >&3; done\n"
 	)
+	version, err := exec.CommandContext(t.Context(), current(t), "-c", "import sys; print('python%d.%d' % sys.version_info[:2], end='')").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	site := "virtualenv/lib/" + string(version) + "/site-packages/"
 	hello := build(t, "./testdata/hello")
 	for _, c := range []struct {
 		name, code, main string

@@ -246,3 +246,38 @@ func TestWarmHangs(t *testing.T) {
 		}
 	}
 }
+
+// TestUploadsAreRemoved: no upload is left on disk, whatever ends its request. What a dead
+// worker left goes with the first upload of its successor.
+func TestUploadsAreRemoved(t *testing.T) {
+	t.Parallel()
+	p := servePython(t, lay(t, "stores.py", `
+import os, time
+from pathlib import Path
+
+def predict(file: Path, how: str = ""):
+    if how == "raise":
+        raise ValueError(how)
+    if how == "exit":
+        os._exit(3)
+    if how == "hang":
+        time.sleep(600)
+    if how == "delete":
+        os.unlink(file)
+    return {"suffix": Path(file).suffix}
+`))
+	for _, how := range []string{"", "raise", "delete", "hang", "exit"} {
+		deadline := time.Now().Add(500 * time.Millisecond).UnixMilli()
+		r := p.mustPost("/run", jsonMedia, fmt.Appendf(nil, `{"value":{"file":{"data":"aGVsbG8=","filename":"a.png"},"how":%q},"deadline":"%d"}`, how, deadline))
+		if r.status != 200 {
+			t.Errorf("%s: got %d %s", how, r.status, r.body)
+		}
+	}
+	media, body := parts(t, [3]string{"file", "a.png", "hello"})
+	if r := p.mustPost("/v2/models/stores/predict/", media, body); !r.has(200, `{"suffix": ".png"}`) {
+		t.Errorf("got %d %s, want the suffix", r.status, r.body)
+	}
+	if left, err := os.ReadDir(p.temp); err != nil || len(left) > 0 {
+		t.Errorf("%v, %v are left, want nothing", left, err)
+	}
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import mimetypes
 import os
 import re
@@ -16,6 +17,7 @@ from .words import Failure, Store, Upload
 
 #: Suffixes that say little without the one before them: scan.nii.gz, array.npy.lz4.
 _OUTER = frozenset((".gz", ".bz2", ".xz", ".lz4", ".zst", ".z", ".br", ".lzma", ".zip"))
+_PREFIX = "deepfn-uploads-"
 _SUFFIX = re.compile(r"\.[A-Za-z0-9_+-]{1,16}\Z")
 
 
@@ -43,8 +45,12 @@ def suffix(filename: str, content_type: str = "") -> str:
 class Uploads(Store):
     """Stores uploads in a folder of their own, which is made with the first one."""
 
+    #: Whether this process has looked for folders of processes that died.
+    _swept = False
+
     def __init__(self) -> None:
         self._dir = ""
+        self._lock = -1
         self._count = 0
 
     def save(self, upload: Upload) -> str:
@@ -55,7 +61,7 @@ class Uploads(Store):
         view = upload.data
         try:
             if not self._dir:
-                self._dir = tempfile.mkdtemp(prefix="deepfn-")
+                self._open()
             self._count += 1
             end = suffix(upload.filename, upload.content_type)
             path = os.path.join(self._dir, f"upload-{self._count}{end}")
@@ -70,10 +76,36 @@ class Uploads(Store):
             ) from exc
         return path
 
+    def _open(self) -> None:
+        """Make the folder, and hold its lock while there is this process."""
+        if not Uploads._swept:
+            Uploads._swept = True
+            _sweep(tempfile.gettempdir())
+        while not self._dir:
+            made = tempfile.mkdtemp(prefix=_PREFIX)
+            try:
+                lock = _away(os.open(made, os.O_RDONLY | os.O_DIRECTORY))
+            except FileNotFoundError:
+                continue
+            with contextlib.suppress(OSError):  # a file system without locks: never swept
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.path.isdir(made):
+                self._dir, self._lock = made, lock
+            else:  # another process took it for one that was left
+                os.close(lock)
+
     def close(self) -> None:
         """Remove the folder with all that is in it. What cannot be removed is logged."""
         if not self._dir:
             return
+        try:
+            self._remove()
+        finally:
+            lock, self._lock = self._lock, -1
+            with contextlib.suppress(OSError):  # a module may have closed it
+                os.close(lock)
+
+    def _remove(self) -> None:
         folder, self._dir = self._dir, ""
         if not os.path.lexists(folder):
             return
@@ -109,3 +141,29 @@ class Uploads(Store):
             reason = error or (problems[0] if problems else "something was left in it")
             with contextlib.suppress(Exception):
                 print(f"deepfn: the uploads in {folder} stay there: {reason}", file=sys.stderr)
+
+
+def _away(fd: int) -> int:
+    """Move a descriptor far away from those that modules close."""
+    try:
+        copy = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 120)
+    except OSError:  # there may be no such number
+        return fd
+    os.close(fd)
+    return copy
+
+
+def _sweep(place: str) -> None:
+    """Remove the folders whose processes died before they could. Never raises."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(place):
+            if not name.startswith(_PREFIX):
+                continue
+            path = os.path.join(place, name)
+            with contextlib.suppress(OSError):
+                lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(path, ignore_errors=True)
+                finally:
+                    os.close(lock)

@@ -185,3 +185,57 @@ def test_no_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Failure) as caught:
         Uploads().save(upload())
     assert caught.value.code == "unavailable"
+
+
+def test_folders_of_the_dead_are_removed(
+    temporary: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Uploads, "_swept", False)
+    living = Uploads()
+    living.save(upload())
+    dead = temporary / "deepfn-uploads-dead"
+    dead.mkdir()
+    (dead / "upload-1").write_bytes(b"123")
+    (temporary / "deepfn-uploads-file").write_bytes(b"no folder")
+    other = temporary / "others"
+    other.mkdir()
+    monkeypatch.setattr(Uploads, "_swept", False)
+    store = Uploads()
+    path = store.save(upload())
+    left = {p.name for p in temporary.iterdir()}
+    assert not dead.exists()
+    assert other.exists()
+    assert os.path.basename(living._dir) in left
+    assert os.path.exists(path)
+    store.close()
+    living.close()
+    assert {p.name for p in temporary.iterdir()} == {"others", "deepfn-uploads-file"}
+
+
+def test_a_folder_that_was_taken_for_a_dead_ones_is_made_again(
+    temporary: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: List[str] = []
+    mkdtemp = tempfile.mkdtemp
+
+    def swept_at_once(prefix: str) -> str:
+        folder = mkdtemp(prefix=prefix)
+        made.append(folder)
+        if len(made) == 1:
+            os.rmdir(folder)
+        return folder
+
+    monkeypatch.setattr(tempfile, "mkdtemp", swept_at_once)
+    store = Uploads()
+    assert os.path.dirname(store.save(upload())) == made[1]
+    store.close()
+    assert list(temporary.iterdir()) == []
+
+
+def test_no_descriptors_are_left(temporary: pathlib.Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        store = Uploads()
+        store.save(upload())
+        store.close()
+    assert len(os.listdir("/proc/self/fd")) == before
