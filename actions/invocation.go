@@ -40,6 +40,9 @@ type Request struct {
 	// Accept is the media type that the caller wants, in the syntax of HTTP's Accept
 	// header. Empty means the model's first choice.
 	Accept string
+	// Buffer is room that the answer's Data may be put into, from its beginning up to its
+	// capacity; what it holds is lost. Nil is fine: Data then lie in memory of their own.
+	Buffer []byte
 }
 
 // An Origin is the part of a request in which a Text was found.
@@ -81,7 +84,8 @@ type Response struct {
 	ContentType string
 	// Filename is a name for Data when it is a file; may be empty.
 	Filename string
-	Data     []byte
+	// Data are the caller's. They may lie in Request.Buffer.
+	Data []byte
 	// Whole says that Data is a whole document, which the DEEPaaS API does not put into
 	// an envelope: the module has a schema for its answers.
 	Whole bool

@@ -252,7 +252,7 @@ func takeForm(r *request) error {
 
 // takeDecoded takes the memory for the files in a JSON body, which are base64.
 func (r *request) takeDecoded() error {
-	if len(r.body) <= inMemory {
+	if len(r.body) <= payload {
 		return nil
 	}
 	return r.take(int64(len(r.body)) / 4 * 3)

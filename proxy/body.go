@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -17,10 +18,14 @@ const (
 	// client which writes all of it before it reads gets the answer.
 	drainBytes = 64 << 20
 	drainTime  = 5 * time.Second
-	// inMemory is how long a body may be and still be in memory, not on disk: a whole
-	// payload of OpenWhisk, 1 MiB, with what stands beside it.
-	inMemory = 1<<20 + 64<<10
-	// keptBuffer is how much may be given back before the system is asked to take it.
+	// inMemory is how long a body may be and still be in memory, not on disk: most files,
+	// also in base64.
+	inMemory = 8 << 20
+	// payload is as long as a payload of OpenWhisk, 1 MiB, with what stands beside it. What
+	// is decoded from one is not counted.
+	payload = 1<<20 + 64<<10
+	// keptBuffer is how large a buffer may be and still be kept for another request, and
+	// how much may be given back before the system is asked to take it.
 	keptBuffer = 4 << 20
 	// Once bodies of freeBytes in all have been let go of, the memory is given back to
 	// the system after freeDelay, so that many at once cost it once.
@@ -28,23 +33,41 @@ const (
 	freeDelay = 5 * time.Second
 )
 
-func (s *Server) buffer() *[]byte {
-	if buf, ok := s.buffers.Get().(*[]byte); ok {
+// Buffers are memory that one request after the other uses.
+type buffers struct{ pool sync.Pool } // of *[]byte
+
+func (b *buffers) take() *[]byte {
+	if buf, ok := b.pool.Get().(*[]byte); ok {
 		return buf
 	}
 	return new([]byte)
+}
+
+// keep takes a buffer back, which nobody may use any more.
+func (b *buffers) keep(buf *[]byte) {
+	if buf != nil && cap(*buf) <= keptBuffer {
+		b.pool.Put(buf)
+	}
+}
+
+// grow makes the next one who takes a buffer find room for n bytes in it.
+func grow(buf *[]byte, n int) {
+	if n > cap(*buf) && n <= keptBuffer {
+		*buf = make([]byte, 0, min(n+n/4, keptBuffer))
+	}
 }
 
 // readAll reads a body to its end: into buf, which it grows as bytes come, or onto the
 // disk when it is long, or when there is no memory for it. A length that is not negative
 // is the one that is expected.
 func (s *Server) readAll(from io.Reader, length int64, buf []byte, r *request) ([]byte, *spool, error) {
-	for length <= inMemory {
+	limit := s.bodies.inMemory()
+	for length <= limit {
 		if int64(len(buf)) == length {
 			return buf, nil, nil
 		}
 		if len(buf) == cap(buf) {
-			size := min(max(2*int64(cap(buf)), 512), inMemory)
+			size := min(max(2*int64(cap(buf)), 512), limit)
 			if length >= 0 {
 				size = length
 			}
@@ -68,6 +91,10 @@ func (s *Server) readAll(from io.Reader, length int64, buf []byte, r *request) (
 		}
 	}
 	sp, err := s.spool(from, buf)
+	if err == nil { // the memory is for what is decoded from the body
+		s.bodies.give(r.taken)
+		buf, r.taken = nil, 0
+	}
 	return buf, sp, err
 }
 
@@ -139,6 +166,10 @@ func (b *budget) take(n int64) bool {
 	b.used.Add(-n)
 	return false
 }
+
+// inMemory is how long a body may be and still be in memory. What is decoded from it has
+// to find room beside it, even if the limit is no more than one body may have.
+func (b *budget) inMemory() int64 { return max(payload, min(inMemory, b.limit/4)) }
 
 // take takes memory for a part of a request, or refuses the request as busy.
 func (r *request) take(n int64) error {

@@ -82,6 +82,22 @@ func TestBodiesTogether(t *testing.T) {
 	}
 }
 
+// However long a body is, and however little memory there may be: alone it is taken, with
+// what is decoded from it.
+func TestBodyAlone(t *testing.T) {
+	for _, limit := range []int{payload, 2 << 20, 4 << 20, 3 * inMemory / 2} {
+		r := start(t, Config{Model: "echo", Invoker: &fakeInvoker{}, MaxBody: int64(limit), MaxBodies: int64(limit)})
+		for _, size := range []int{payload, payload + 1, limit / 4, limit/4 + 1, limit / 2, inMemory, inMemory + 1, limit} {
+			if size > limit {
+				continue
+			}
+			if resp, got := r.do(t, "POST", "/run", paddedBody(size)); resp.StatusCode != 200 || got != "{}" {
+				t.Errorf("limit %d, size %d: got %s %.100s", limit, size, resp.Status, got)
+			}
+		}
+	}
+}
+
 // A body in memory takes no more than its length; a long one, and one for which there is
 // no memory, takes none.
 func TestReadAll(t *testing.T) {

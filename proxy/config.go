@@ -82,12 +82,12 @@ type Config struct {
 	// MaxBody is the most bytes that a request's body may have. The default is 48 MiB.
 	MaxBody int64
 	// MaxBodies is the most memory that requests in progress may take together: their
-	// bodies up to 1 MiB each, the texts of forms, and the files that are decoded from
-	// base64 in JSON. Without memory a body goes to the disk, as longer ones do; what
-	// has to be decoded is refused as busy. MaxBody is the least. The default is a
-	// quarter of the memory that the control group allows, else 1 GiB.
+	// bodies up to 8 MiB, or a quarter of this, each, the texts of forms, and the files
+	// that are decoded from base64 in JSON. Without memory a body goes to the disk, as
+	// longer ones do; what has to be decoded is refused as busy. MaxBody is the least.
+	// The default is a quarter of the memory that the control group allows, else 1 GiB.
 	MaxBodies int64
-	// TempDir is the folder for bodies over 1 MiB while their requests last; each takes
+	// TempDir is the folder for bodies over 8 MiB while their requests last; each takes
 	// MaxBody bytes at most. The default is the system's.
 	TempDir string
 	// MaxConns is the most connections that are open at one time. At the limit the one

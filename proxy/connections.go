@@ -23,6 +23,9 @@ type connection struct {
 	net.Conn
 	of    *connections
 	quiet atomic.Bool // the next byte wakes it
+	// answer is the buffer of the answer that is being sent; nil without one. Only the
+	// goroutine that serves the connection looks at it.
+	answer *[]byte
 
 	// Guarded by of.mu:
 	state      connState

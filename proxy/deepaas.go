@@ -120,10 +120,11 @@ func (s *Server) predictions(ctx context.Context, c *call, m actions.Model, r *r
 	if resp, err := s.readArguments(c, m, r); err != nil {
 		return resp, err
 	}
+	c.request.Buffer = r.room() // not of a job, which goes on when this has been answered
 	if err := s.invoke(ctx, c, m); err != nil {
 		return response{}, err
 	}
-	return envelope(&c.response), nil
+	return envelope(&c.response, r), nil
 }
 
 // readArguments reads what the caller gave into the call.
@@ -172,8 +173,32 @@ func wanted(v actions.Values) string {
 	return jsonText(v.JSON["accept"])
 }
 
-// envelope answers with what the model answered, in the bytes that Python would.
-func envelope(a *actions.Response) response {
+// The envelope of an answer in JSON, in the bytes that Python would write.
+const envelopeHead, envelopeTail = `{"status": "OK", "predictions": `, "}"
+
+// room returns where the data of an answer may be put: behind the place for the head of
+// its envelope.
+func (r *request) room() []byte {
+	if r.answer == nil || cap(*r.answer) < len(envelopeHead) {
+		return nil
+	}
+	return (*r.answer)[len(envelopeHead):len(envelopeHead)]
+}
+
+// enclose puts data into the envelope: around them where they lie, if that is the room of
+// the request's answer.
+func (r *request) enclose(data []byte) []byte {
+	size := len(envelopeHead) + len(data) + len(envelopeTail)
+	if room := r.room(); len(data) > 0 && cap(room) > 0 && &room[:1][0] == &data[0] && cap(*r.answer) >= size {
+		body := append((*r.answer)[:0], envelopeHead...)
+		return append(body[:len(body)+len(data)], envelopeTail...)
+	}
+	body := append(make([]byte, 0, size), envelopeHead...)
+	return append(append(body, data...), envelopeTail...)
+}
+
+// envelope answers with what the model answered.
+func envelope(a *actions.Response, r *request) response {
 	if isJSON(a.ContentType) {
 		data := a.Data
 		if len(data) == 0 {
@@ -182,9 +207,7 @@ func envelope(a *actions.Response) response {
 		if a.Whole {
 			return response{status: http.StatusOK, contentType: jsonType, body: data}
 		}
-		const head, tail = `{"status": "OK", "predictions": `, "}"
-		body := append(make([]byte, 0, len(head)+len(data)+len(tail)), head...)
-		return response{status: http.StatusOK, contentType: jsonType, body: append(append(body, data...), tail...)}
+		return response{status: http.StatusOK, contentType: jsonType, body: r.enclose(data)}
 	}
 	resp := response{status: http.StatusOK, contentType: a.ContentType, body: a.Data}
 	if _, _, err := mime.ParseMediaType(a.ContentType); err != nil {

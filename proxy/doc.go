@@ -82,7 +82,7 @@
 //
 // A body over Config.MaxBody is refused without being kept: it is read up to a bound and
 // thrown away, so that a client which writes everything before it reads gets its answer.
-// One over 1 MiB is kept on disk, in a nameless file of Config.TempDir that is mapped into
+// One over 8 MiB is kept on disk, in a nameless file of Config.TempDir that is mapped into
 // memory while the request lasts; a full disk is 507. What requests in progress take in
 // memory together is bounded by Config.MaxBodies: a short body without memory goes to the
 // disk, what has to be decoded is refused as busy. Each 32 KiB of a body have 30 s to

@@ -92,6 +92,7 @@ func (s *Server) activate(ctx context.Context, c *call, r *request) (response, e
 	if err := c.take(&a, m); err != nil {
 		return response{}, err
 	}
+	c.request.Buffer = r.room()
 	if err := s.invoke(ctx, c, m); err != nil {
 		return response{}, err
 	}

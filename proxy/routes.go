@@ -30,6 +30,9 @@ type request struct {
 	forget func(part []byte)
 	bodies *budget // has memory for parts of the request; nil has any
 	taken  int64   // of bodies
+	// answer is memory for the answer, which is used again when that is sent; nil when
+	// there is none.
+	answer *[]byte
 }
 
 // A response is the answer to a request.

@@ -40,7 +40,8 @@ type Server struct {
 	metrics     *metrics
 	table       []route
 	activations activationLog
-	buffers     sync.Pool // of *[]byte, for bodies
+	buffers     buffers   // for bodies
+	answers     buffers   // for answers, until they are sent
 	chunks      sync.Pool // of *[]byte, for bodies on their way to the disk
 	bodies      *budget
 	conns       *connections
@@ -153,10 +154,18 @@ func (s *Server) connState(nc net.Conn, state fasthttp.ConnState) {
 	case fasthttp.StateActive:
 		s.conns.awake(c)
 	case fasthttp.StateIdle:
+		s.sent(c)
 		s.conns.set(c, idle)
 	case fasthttp.StateHijacked, fasthttp.StateClosed:
+		s.sent(c)
 		s.conns.remove(c)
 	}
+}
+
+// sent takes the buffer of an answer back, which is sent, or never will be.
+func (s *Server) sent(c *connection) {
+	s.answers.keep(c.answer)
+	c.answer = nil
 }
 
 // serve answers one request.
@@ -174,7 +183,8 @@ func (s *Server) serve(ctx context.Context, fc *fasthttp.RequestCtx) {
 		fc.SetConnectionClose()
 		return
 	}
-	buf := s.buffer()
+	buf := s.buffers.take()
+	r.answer = s.answers.take()
 	body, sp, err := s.readBody(fc, *buf, &r)
 	if refused, ok := errors.AsType[*actions.Error](err); ok {
 		r.refused = refused
@@ -189,15 +199,20 @@ func (s *Server) serve(ctx context.Context, fc *fasthttp.RequestCtx) {
 	if sp != nil {
 		r.body, r.forget = sp.data, sp.forget
 	}
-	s.send(fc, r.id, s.handle(ctx, &r))
+	resp := s.handle(ctx, &r)
+	s.send(fc, r.id, resp)
 	if r.body == nil {
-		return // somebody may still read it
+		return // somebody may still use both
+	}
+	if c, ok := fc.Conn().(*connection); ok {
+		grow(r.answer, len(resp.body)+len(envelopeHead)+len(envelopeTail))
+		c.answer = r.answer // which is sent after this has returned
 	}
 	if sp != nil {
 		sp.close()
 	}
 	*buf = body[:0]
-	s.buffers.Put(buf)
+	s.buffers.keep(buf)
 }
 
 // survive answers a request whose handling panicked outside of handle, and closes its

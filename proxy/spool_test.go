@@ -226,11 +226,11 @@ func TestSpoolAfterPanic(t *testing.T) {
 func TestSpoolFails(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "nope")
 	r := start(t, Config{Model: "echo", TempDir: dir})
-	resp, body := r.do(t, "POST", predictPath, paddedBody(5<<20))
+	resp, body := r.do(t, "POST", predictPath, paddedBody(inMemory+1))
 	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "1" || strings.Contains(body, "nope") || !strings.Contains(body, "cannot keep") {
 		t.Errorf("got %s %s", resp.Status, body)
 	}
-	if resp, body := r.do(t, "POST", "/run", paddedBody(5<<20)); resp.StatusCode != 200 || !strings.HasPrefix(body, `{"error":"the server cannot keep`) {
+	if resp, body := r.do(t, "POST", "/run", paddedBody(inMemory+1)); resp.StatusCode != 200 || !strings.HasPrefix(body, `{"error":"the server cannot keep`) {
 		t.Errorf("got %s %s", resp.Status, body)
 	}
 	wantSentinels(t, r.streams, 1)

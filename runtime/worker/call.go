@@ -72,7 +72,7 @@ func (w *Worker) Call(ctx context.Context, req actions.Request) (actions.Respons
 		return actions.Response{}, w.lost(ctx, err)
 	}
 	logs := w.endLogs()
-	resp, failure := w.read(&answer)
+	resp, failure := w.read(&answer, req.Buffer)
 	w.mem.trim(ln.index, call.length, answer.length)
 	w.release(ln)
 	if failure != nil {
@@ -232,8 +232,9 @@ func (w *Worker) addressee(f *frame) (*lane, error) {
 	return ln, nil
 }
 
-// read makes a response, or an error, of the payload that f announces.
-func (w *Worker) read(f *frame) (actions.Response, *actions.Error) {
+// read makes a response, with its data in buf if they fit, or an error, of the payload
+// that f announces.
+func (w *Worker) read(f *frame, buf []byte) (actions.Response, *actions.Error) {
 	b := w.mem.response(int(f.lane))
 	if f.length > uint64(len(b)) || f.typ == frameResult && f.length > uint64(w.mem.limit) {
 		return w.garbled(fmt.Errorf("an answer of %d bytes, the limit is %d", f.length, w.mem.limit))
@@ -254,7 +255,7 @@ func (w *Worker) read(f *frame) (actions.Response, *actions.Error) {
 		ContentType: p.contentType,
 		Whole:       p.kind == kindWhole,
 		Filename:    p.filename,
-		Data:        append([]byte(nil), p.data...),
+		Data:        append(buf[:0], p.data...),
 	}, nil
 }
 
