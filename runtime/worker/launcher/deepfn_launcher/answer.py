@@ -3,8 +3,12 @@
 A result that is bytes or a file is sent as it is, whatever the caller accepts: who sends
 the answer on refuses what is not acceptable. A text is JSON, unless the caller wants a
 type of its own: then a text type gets the text, and any other the file of that name, which
-is how some modules return pictures. Under text types a text is never taken for a path, or
-a model that repeats what it was given could be made to show any file.
+is how some modules return pictures.
+
+A model that repeats what it was given must not be made to show any file. So a text is
+taken for a path only under a media type that is no text type and that the module itself
+names, if the caller has not given it, and if the file lies where modules put their
+results: below the working folder, the temporary folder or DEEPFN_MODEL_DIR.
 """
 
 from __future__ import annotations
@@ -15,7 +19,9 @@ import io
 import mimetypes
 import os
 import stat
-from typing import Any, BinaryIO, List, Optional, Union
+import sys
+import tempfile
+from typing import Any, BinaryIO, Iterator, List, Mapping, Optional, Union
 
 from . import jsonable
 from .wire import Buffer, Fill, too_large
@@ -176,7 +182,7 @@ def encode(result: Any, call: Call, model: Model, verb: str = "predict") -> Answ
         return Answer(OCTETS if "*" in accept else accept, b"")
     if isinstance(result, str):
         if not wants_json:
-            told = _text(result, accept)
+            told = _text(result, accept, call)
             if told is not None:
                 return told
         return _json(result, model)
@@ -190,15 +196,60 @@ def _json(result: Any, model: Model) -> Answer:
     return Answer(JSON_TYPE, jsonable.dumps(result).encode(), whole=whole)
 
 
-def _text(result: str, accept: str) -> Optional[Answer]:
+def _text(result: str, accept: str, call: Call) -> Optional[Answer]:
     """Return the answer of a text under a type that is not JSON; None to send it as JSON."""
     if _is_text(accept):
         data = result.encode("utf-8", "replace")
         media = "text/plain" if "*" in accept else accept
         return Answer(media if data.isascii() else media + "; charset=utf-8", data)
-    if len(result) > _MAX_PATH or "\0" in result or "\n" in result or not os.path.isfile(result):
+    path = _named(result, call)
+    return None if path is None else _file(_opened(path), accept, "", result)
+
+
+def _named(result: str, call: Call) -> Optional[str]:
+    """Return the path of the file that a text names; None when it is not to be opened."""
+    if not call.offered or len(result) > _MAX_PATH or "\0" in result or "\n" in result:
         return None
-    return _file(_opened(result), accept, "", result)
+    if not os.path.isfile(result) or any(result in text for text in _texts(call.given)):
+        return None
+    path = os.path.realpath(result)
+    folders = _folders()
+    if any(os.path.commonpath((path, folder)) == folder for folder in folders):
+        return path
+    print(
+        f"deepfn: predict returned the path {result}; it is sent as text, because the file is "
+        f"not below one of {', '.join(folders)}",
+        file=sys.stderr,
+    )
+    return None
+
+
+def _folders() -> List[str]:
+    """Return where files lie that a module may return by their paths."""
+    found = [os.environ.get("DEEPFN_MODEL_DIR", "")]
+    for find in (os.getcwd, tempfile.gettempdir):
+        with contextlib.suppress(OSError):  # there is none
+            found.append(find())
+    real = {os.path.realpath(folder) for folder in found if folder}
+    return sorted(real - {os.path.realpath(os.sep)})
+
+
+def _texts(given: Any) -> Iterator[str]:
+    """Return all texts in the arguments of a request, with the names of uploads."""
+    left = [given]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, Mapping):
+            left.extend(value)
+            left.extend(value.values())
+        elif isinstance(value, (list, tuple)):
+            left.extend(value)
+        else:
+            name = getattr(value, "filename", None)
+            if isinstance(name, str):
+                yield name
 
 
 def _is_text(accept: str) -> bool:

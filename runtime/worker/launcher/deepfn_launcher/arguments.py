@@ -257,10 +257,20 @@ class Arguments:
             raise _invalid({"json": ["Invalid input type."]})
         parsed, wrong = self._collect(sources, store)
         content_type = self._negotiate(parsed, sources, values.accept)
+        given = dict(parsed)
         kwargs = self._load(parsed, wrong)
         for name in [k for k in kwargs if isinstance(k, str) and k.startswith("__ow_")]:
             del kwargs[name]
-        return Call({k: deliver(v) for k, v in kwargs.items()}, content_type)
+        delivered = {k: deliver(v) for k, v in kwargs.items()}
+        return Call(delivered, content_type, self._offers(content_type), given)
+
+    def _offers(self, content_type: str) -> bool:
+        """Whether the module names a media type, or its main type, among its own."""
+        wanted, *named = (
+            media.split(";", 1)[0].strip().lower() for media in (content_type, *self.choices)
+        )
+        main = wanted.split("/", 1)[0]
+        return main != "*" and (wanted in named or main + "/*" in named)
 
     def _collect(
         self, sources: Sources, store: Store

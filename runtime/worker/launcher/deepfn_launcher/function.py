@@ -146,7 +146,7 @@ class Function(Model):
             kwargs = parameters.read(args, texts, values.files, store)
         else:
             kwargs = {"args": _merged(args, texts, values)}
-        return _FunctionCall(kwargs, "*/*", platform)
+        return _FunctionCall(kwargs, platform=platform)
 
     def run(self, verb: str, call: Call) -> Any:
         """Call the function; wait for its result if it is a coroutine."""

@@ -76,11 +76,15 @@ class Call:
     """A parsed request: what to call the model with.
 
     ``accept`` is the media type that the answer should have, one of the module's own or
-    ``application/json``; ``*/*`` leaves it to the result.
+    ``application/json``; ``*/*`` leaves it to the result. ``offered`` says that the module
+    itself names that type, or its main type, among those that it can answer. ``given`` are
+    the arguments as the caller gave them, before the module's fields converted them.
     """
 
     kwargs: Dict[str, Any]
     accept: str = "*/*"
+    offered: bool = False
+    given: Any = None
 
 
 class Store(abc.ABC):

@@ -10,8 +10,10 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 import pytest
 from deepfn_launcher import answer
+from deepfn_launcher.incoming import incoming
+from deepfn_launcher.uploads import Uploads
 from deepfn_launcher.wire import Fill
-from deepfn_launcher.words import Call, Failure, Model, Store, Values
+from deepfn_launcher.words import Call, Failure, Model, Store, Upload, Values
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 100
 Returned = collections.namedtuple("Returned", "name filename content_type original_filename")
@@ -56,9 +58,11 @@ def encoded(
     schema: bool = False,
     verb: str = "predict",
     room: int = 4096,
+    offered: bool = True,
+    given: Any = None,
 ) -> Tuple[str, bytes, str, bool]:
     """Return media type, bytes, filename and whole of an answer."""
-    told = answer.encode(result, Call({}, accept), Fake(schema), verb)
+    told = answer.encode(result, Call({}, accept, offered, given), Fake(schema), verb)
     data = told.data
     if isinstance(data, Fill):
         place = memoryview(bytearray(room))
@@ -68,7 +72,8 @@ def encoded(
 
 
 @pytest.fixture
-def png(tmp_path: pathlib.Path) -> str:
+def png(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     path = tmp_path / "out.png"
     path.write_bytes(PNG)
     return str(path)
@@ -202,6 +207,59 @@ def test_a_text_is_a_path_only_under_a_type_that_is_no_text(png: str) -> None:
         assert encoded(png, accept)[:2] == (accept, png.encode())
     for text in ("/nowhere", "x" * 100_000, "a\nb", "a\0b", "", os.path.dirname(png)):
         assert encoded(text, "image/png")[:2] == ("application/json", json.dumps(text).encode())
+
+
+def as_text(text: str) -> Tuple[str, bytes]:
+    return "application/json", json.dumps(text).encode()
+
+
+def test_a_text_is_no_path_under_a_type_that_the_caller_chose(png: str) -> None:
+    assert encoded(png, "application/pdf", offered=False)[:2] == as_text(png)
+
+
+GIVEN: Any = [
+    lambda png: {"x": png},
+    lambda png: {"x": f" {png} "},
+    lambda png: {"x": ["other.png," + png]},
+    lambda png: {"x": {"deep": [{"y": {png: 1}}]}},
+    lambda png: {"x": incoming(Upload("x", png, "", memoryview(b"")), Uploads())},
+    lambda png: png,
+]
+
+
+@pytest.mark.parametrize("given", GIVEN)
+def test_a_text_that_was_given_is_no_path(png: str, given: Any) -> None:
+    assert encoded(png, "image/png", given=given(png))[:2] == as_text(png)
+    assert encoded(png, "image/png", given={"x": 1, "y": ["other.png"]})[1] == PNG
+
+
+def test_a_path_lies_where_modules_put_their_results(
+    png: str,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {name: tmp_path / name for name in ("cwd", "temp", "data", "data-2")}
+    for place in places.values():
+        place.mkdir()
+        (place / "out.png").write_bytes(PNG)
+    (places["cwd"] / "link.png").symlink_to(png)
+    (places["cwd"] / "own.png").symlink_to(places["temp"] / "out.png")
+    monkeypatch.chdir(places["cwd"])
+    monkeypatch.setattr(tempfile, "tempdir", str(places["temp"]))
+    monkeypatch.setenv("DEEPFN_MODEL_DIR", str(places["data"]))
+    inside = ["out.png", "own.png", *(str(places[n] / "out.png") for n in ("cwd", "temp", "data"))]
+    for path in inside:
+        assert encoded(path, "image/png")[:2] == ("image/png", PNG)
+    assert capsys.readouterr().err == ""
+    outside = ["link.png", "../out.png", png, str(places["data-2"] / "out.png"), "/etc/passwd"]
+    for path in outside:
+        assert encoded(path, "image/png")[:2] == as_text(path)
+        assert path in capsys.readouterr().err
+    # Neither the root nor an empty variable allows everything.
+    monkeypatch.setenv("DEEPFN_MODEL_DIR", "")
+    monkeypatch.chdir("/")
+    assert encoded(png, "image/png")[:2] == as_text(png)
 
 
 def test_texts() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import marshmallow as ma
 import pytest
-from deepfn_launcher import compat
+from deepfn_launcher import answer, compat, module
 from deepfn_launcher.arguments import Arguments
 from deepfn_launcher.uploads import Uploads
 from deepfn_launcher.words import (
@@ -537,6 +537,56 @@ def test_accept(more: Any, given: Any, want: Tuple[str, str], store: Uploads) ->
         given = {"accept": given["headers"][0][1]}
     call = parse(declared, store, **given)
     assert (call.kwargs["accept"], call.accept) == want
+
+
+ANYTHING: Dict[str, Any] = {"accept": fields.Str()}
+
+
+@pytest.mark.parametrize(
+    ("declared", "asked", "offered"),
+    [
+        (offers("image/png", "video/*"), "image/png", True),
+        (offers("image/png", "video/*"), "video/mp4", True),
+        (offers("Image/PNG; q=1", "image/*"), "Image/PNG; q=1", True),
+        (offers("image/png"), "*/*", True),
+        (offers("*/*"), "image/png", False),
+        (offers("*/*"), "*/*", False),
+        (ANYTHING, "image/png", False),
+        (ANYTHING, "*/*", False),
+    ],
+)
+def test_what_the_module_itself_offers(
+    declared: Any, asked: str, offered: bool, store: Uploads
+) -> None:
+    assert parse(declared, store, args={"accept": asked}).offered is offered
+    assert parse(declared, store, accept=asked.split(";")[0]).offered is offered
+
+
+def test_an_echo_shows_no_file(tmp_path: pathlib.Path, store: Uploads) -> None:
+    class Echo:
+        accept: Any = fields.Str()
+
+        @classmethod
+        def get_predict_args(cls) -> Dict[str, Any]:
+            return {"accept": cls.accept, "x": fields.Raw(), "y": fields.List(fields.Str())}
+
+        @staticmethod
+        def predict(x: Any = None, y: Any = None, **_: Any) -> str:
+            return y[0].strip() if y else x if isinstance(x, str) else next(iter(x.values()))[0]
+
+    path = tmp_path / "secret.pdf"
+    path.write_bytes(b"%PDF-secret")
+    for accept in (fields.Str(), fields.Str(validate=validate.OneOf(["application/pdf"]))):
+        Echo.accept = accept
+        model = module.DeepaasModule(Echo, "echo")
+        for args in ({"x": str(path)}, {"x": {"a": [str(path)]}}, {"y": [f" {path} "]}):
+            made = model.parse("predict", values({**args, "accept": "application/pdf"}), store)
+            assert made.accept == "application/pdf"
+            told = answer.encode(model.run("predict", made), made, model)
+            assert (told.content_type, told.data) == (
+                "application/json",
+                json.dumps(str(path)).encode(),
+            )
 
 
 @pytest.mark.parametrize("more", [{}, IN_HEADERS])
