@@ -23,6 +23,7 @@ func TestStartFaults(t *testing.T) {
 		{"a line before any request", startEarly, "it wrote before it was asked", ""},
 		{"not ready", startRefuse, `"{\"ok\":false,\"error\":\"no GPU\"}" instead of {"ok":true}`, ""},
 		{"hangs up", startClose, "closed descriptor 3", ""},
+		{"closes its standard input", startMute, "closed its standard input", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := worker.Start(t.Context(), config(t, model(test.start)))
@@ -32,6 +33,41 @@ func TestStartFaults(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An executable that closes its standard input and lives on holds nobody up: it is ended,
+// and what it has read nothing of is given to the next.
+func TestClosesItsInput(t *testing.T) {
+	long := knobs{Stderr: strings.Repeat("x", 1<<20)}
+	for _, test := range []struct{ name, start, msg string }{
+		{"with a request unread", startShut, ""},
+		{"in the middle of a request", startHalf, "the executable was ended: it closed its standard input"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := startModel(t, model(test.start, "STARTS="+filepath.Join(t.TempDir(), "starts")))
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			_, err := w.Call(ctx, long.request())
+			if test.msg != "" {
+				wantError(t, err, actions.Failed, test.msg)
+			} else if err != nil {
+				t.Errorf("got %v, want the answer of the next", err)
+			}
+			echo(t, w)
+		})
+	}
+	t.Run("with its answer", func(t *testing.T) {
+		w := startModel(t, model(startPlain))
+		if got := call(t, w, knobs{Deafen: true, Raw: "{\"last\":true}\n"}); got != `{"last":true}` {
+			t.Errorf("got %s", got)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		resp, err := w.Call(ctx, knobs{Stderr: "mine\n"}.request())
+		if got := logText(resp.Logs); err != nil || !strings.Contains(got, "started again: it closed its standard input") {
+			t.Errorf("got %v, logs %q", err, got)
+		}
+	})
 }
 
 // An executable that ends before it has answered anything is reported with what it

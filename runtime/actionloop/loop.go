@@ -18,7 +18,7 @@ const (
 	// drainGrace is how long the reply pipe of a dead program is read if a process that
 	// left its group holds it open.
 	drainGrace = 500 * time.Millisecond
-	// endGrace is how long a program that closed its reply pipe, or was told to end, may
+	// endGrace is how long a program that closed one of its pipes, or was told to end, may
 	// take to end.
 	endGrace = 500 * time.Millisecond
 	// An answer is read in chunks of firstChunk bytes, of twice that and so on, lastDouble
@@ -35,10 +35,12 @@ const (
 )
 
 var (
-	// errEnded says that the program has ended, or has hung up.
+	// errEnded says that the program has ended, and its State how.
 	errEnded = errors.New("the program has ended")
 	// errTooLong says that a line is over the limit. The program is still in step.
 	errTooLong = errors.New("the answer is too long")
+	// errDeaf says that a program lives on that nobody can ask anything any more.
+	errDeaf = errors.New("it closed its standard input")
 )
 
 // A loop is a program that was started, and its two pipes. One goroutine uses it at a
@@ -136,18 +138,27 @@ func (l *loop) idle() error {
 	case fds[0].Revents != 0:
 		return errors.New("it had closed descriptor 3")
 	}
+	return l.hears()
+}
+
+// hears returns errDeaf when nobody has the other end of the program's standard input.
+func (l *loop) hears() error {
+	fds := []unix.PollFd{{Fd: int32(l.inFD)}}
+	if n, err := unix.Poll(fds, 0); err == nil && n > 0 && fds[0].Revents&unix.POLLERR != 0 {
+		return errDeaf
+	}
 	return nil
 }
 
 // write writes a line. It returns how much the program may have read of it: nothing if it
-// has read nothing for certain.
+// has read nothing for certain. The error is errEnded or errDeaf.
 func (l *loop) write(pieces line) (read int, err error) {
 	written := 0
 	for _, piece := range pieces {
 		n, err := l.in.Write(piece)
 		written += n
 		if err != nil {
-			return written - l.unread(), errEnded
+			return written - l.unread(), l.hungUp(errDeaf)
 		}
 	}
 	return written, nil
@@ -185,7 +196,11 @@ func (l *loop) read(limit int) ([]byte, error) {
 			return nil, fmt.Errorf("it wrote a line of more than %d bytes", a.size)
 		case err == nil:
 		case errors.Is(err, io.EOF), errors.Is(err, os.ErrDeadlineExceeded):
-			return nil, l.hungUp(a.size)
+			err := l.hungUp(errors.New("it closed descriptor 3"))
+			if a.size > 0 && errors.Is(err, errEnded) {
+				err = fmt.Errorf("%w in the middle of its answer, after %d bytes", err, a.size)
+			}
+			return nil, err
 		default:
 			return nil, err
 		}
@@ -228,18 +243,15 @@ func (a *answer) line(limit int) ([]byte, error) {
 	return slices.Concat(a.chunks...), nil
 }
 
-// hungUp waits for the end of a program that has closed its reply pipe after so many
-// bytes of a line.
-func (l *loop) hungUp(partial int) error {
+// hungUp waits for the end of a program that has closed a pipe, as one that ends does. The
+// error is errEnded, or closed if the program lives on: that may be for ever.
+func (l *loop) hungUp(closed error) error {
 	select {
 	case <-l.cmd.Done():
+		return errEnded
 	case <-time.After(endGrace):
-		return errors.New("it closed descriptor 3")
+		return closed
 	}
-	if partial > 0 {
-		return fmt.Errorf("%w in the middle of its answer, after %d bytes", errEnded, partial)
-	}
-	return errEnded
 }
 
 // excerpt shows the beginning of a line.

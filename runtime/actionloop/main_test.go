@@ -16,8 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/runtime/actionloop"
 	"github.com/deepfn/deepfn/runtime/worker"
@@ -64,6 +62,9 @@ const (
 	startDeaf    = "deaf"    // never reads
 	startOrderly = "orderly" // touches a file when there is nothing more to read
 	startSleep   = "sleep"   // is a grandchild
+	startMute    = "mute"    // says that it is ready, without a standard input, and lives on
+	startShut    = "shut"    // the first time, closes its standard input when a request comes
+	startHalf    = "half"    // closes its standard input in the middle of a request
 )
 
 // knobs are the arguments of the executable: what it does instead of an echo.
@@ -77,7 +78,8 @@ type knobs struct {
 	Exit   int    `json:"exit,omitempty"`
 	After  bool   `json:"after,omitempty"` // exit after the answer
 	Kill   bool   `json:"kill,omitempty"`
-	Close  bool   `json:"close,omitempty"` // descriptor 3
+	Close  bool   `json:"close,omitempty"`  // descriptor 3
+	Deafen bool   `json:"deafen,omitempty"` // close the standard input, answer, and live on
 	Hang   bool   `json:"hang,omitempty"`
 	Child  bool   `json:"child,omitempty"` // start a process and answer its id
 	Late   string `json:"late,omitempty"`  // a file; when it exists, a second line comes
@@ -157,6 +159,24 @@ func begin(start string, reply io.Writer) {
 		hang()
 	case startNever, startSleep, startDeaf:
 		hang()
+	case startMute:
+		_ = os.Stdin.Close()
+		_, _ = io.WriteString(reply, "{\"ok\":true}\n")
+		hang()
+	case startShut:
+		if first {
+			for !pending(0) {
+				time.Sleep(time.Millisecond)
+			}
+			_ = os.Stdin.Close()
+			hang()
+		}
+	case startHalf:
+		if first {
+			_, _ = io.ReadFull(os.Stdin, make([]byte, 100))
+			_ = os.Stdin.Close()
+			hang()
+		}
 	case startSecond:
 		if !first {
 			_, _ = fmt.Fprintln(os.Stderr, "not twice")
@@ -177,6 +197,9 @@ func (k knobs) before(reply *os.File) {
 	}
 	if k.Close {
 		_ = reply.Close()
+	}
+	if k.Deafen {
+		_ = os.Stdin.Close()
 	}
 	if k.Hang || k.Close {
 		hang()
@@ -222,6 +245,9 @@ func (k knobs) behind(reply io.Writer) {
 	if k.After {
 		os.Exit(k.Exit)
 	}
+	if k.Deafen {
+		hang()
+	}
 	if k.Late != "" {
 		await(k.Late)
 		_, _ = io.WriteString(reply, "{\"late\":true}\n")
@@ -260,7 +286,7 @@ func model(start string, env ...string) actions.Model {
 		spec.Env[name] = value
 	}
 	switch start {
-	case startAck, startNoise, startRefuse, startNever, startSecond:
+	case startAck, startNoise, startRefuse, startNever, startSecond, startMute:
 		spec.Ack = true
 	case startExit, startClose, startEarly:
 		spec.Settle = "20s" // they are noticed long before
@@ -362,36 +388,4 @@ func logText(lines []actions.LogLine) string {
 		_, _ = fmt.Fprintf(&b, "%d:%s\n", l.Stream, l.Text)
 	}
 	return b.String()
-}
-
-// eventually waits until ok.
-func eventually(tb testing.TB, what string, ok func() bool) {
-	tb.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			tb.Fatalf("%s: not within %v", what, patience)
-		}
-	}
-}
-
-// queued reports whether there is something on the standard input of a process.
-func queued(tb testing.TB, pid int) bool {
-	tb.Helper()
-	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/0", pid), os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer f.Close()
-	n, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCINQ)
-	return err == nil && n > 0
-}
-
-// alive reports whether a process runs.
-func alive(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return false
-	}
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	return fields[0] != "Z" && fields[0] != "X"
 }

@@ -117,6 +117,9 @@ func (p *Program) launch(ctx context.Context) (*loop, error) {
 	} else {
 		err = l.awaitSettled(p.settle)
 	}
+	if err == nil {
+		err = l.hears()
+	}
 	if err == nil && stop() {
 		return l, nil
 	}
@@ -163,7 +166,7 @@ func (l *loop) awaitSettled(settle time.Duration) error {
 	// watch sets it again if the executable ends from now on.
 	_ = l.out.SetReadDeadline(time.Time{})
 	if errors.Is(err, io.EOF) {
-		err = l.hungUp(0)
+		err = l.hungUp(errors.New("it closed descriptor 3"))
 	}
 	switch {
 	case err == nil:
@@ -262,8 +265,8 @@ func (p *Program) drop() {
 	p.loop = nil
 }
 
-// exchange sends a request and returns its answer. If the executable has ended without
-// having read anything of the request it says so.
+// exchange sends a request and returns its answer. If the executable has ended, or closed
+// its standard input, without having read anything of the request it says so.
 func (p *Program) exchange(pieces line) (answer []byte, untouched bool, err error) {
 	l := p.loop
 	read, err := l.write(pieces)
@@ -276,10 +279,12 @@ func (p *Program) exchange(pieces line) (answer []byte, untouched bool, err erro
 	case errors.Is(err, errTooLong):
 		return nil, false, actions.Errorf(actions.TooLarge, "the executable's answer is longer than %d bytes", p.limit)
 	case errors.Is(err, errEnded):
-		<-l.cmd.Done()
 		err = p.endedError(err)
 		p.drop()
 		return nil, read <= 0, err
+	case errors.Is(err, errDeaf):
+		p.drop()
+		return nil, read <= 0, actions.Errorf(actions.Failed, "the executable was ended: %w", err)
 	case err == nil && read < pieces.size()-1:
 		// All but the newline, which some parsers leave.
 		err = errors.New("it answered before it had read the request")
