@@ -186,8 +186,9 @@ func TestKillPythonWorkers(t *testing.T) {
 		t.Logf("20 good answers %v after the kill of %d", time.Since(began).Round(time.Millisecond), pid)
 	}
 	l.end(2000)
-	// With a fork server die the workers that it has made.
-	if most := int64(kills + 2*servers); l.failed.Load() > most {
+	// With a fork server die the workers that it has made; with the only worker, while it
+	// is being started, the hope of all who wait.
+	if most := int64(kills + 8*servers); l.failed.Load() > most {
 		t.Errorf("%d requests failed in %d kills of workers and %d of others, want %d at most", l.failed.Load(), kills, servers, most)
 	}
 	for text := range l.errors {
@@ -205,7 +206,7 @@ func TestStopPythonWorker(t *testing.T) {
 	t.Parallel()
 	p := servePython(t, copyOf(t, "faults.py"), "--warm", "2")
 	pids := workersOf(p, 2)
-	const allowed = 2 * time.Second
+	const allowed = 4 * time.Second
 	l := begin(p, func(n int64) string {
 		return fmt.Sprintf(`{"value":{"n":%d},"deadline":"%d"}`, n, time.Now().Add(allowed).UnixMilli())
 	})
