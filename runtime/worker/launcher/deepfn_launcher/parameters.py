@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import collections.abc
+import contextlib
 import datetime
 import enum
 import inspect
@@ -15,6 +16,7 @@ import io
 import json
 import math
 import pathlib
+import re
 import sys
 import types
 import typing
@@ -154,7 +156,24 @@ class _None(Kind):
         raise Wrong("Field must be null.")
 
 
+# The forms of ISO 8601 that dates and times have in practice, with and without the marks
+# between their parts. fromisoformat is not of use: what it takes depends on the version of
+# Python, and before 3.11 it refuses a half second and Z.
+_DATE = r"(?P<year>\d{4})(?P<dash>-?)(?P<month>\d\d)(?P=dash)(?P<day>\d\d)"
+_TIME = (
+    r"(?P<hour>\d\d)(?:(?P<colon>:?)(?P<minute>\d\d)"
+    r"(?:(?P=colon)(?P<second>\d\d)(?:[.,](?P<fraction>\d+))?)?)?"
+)
+_ZONE = r"[Zz]|(?P<sign>[+-])(?P<hours>\d\d)(?::?(?P<minutes>\d\d)(?::?(?P<seconds>\d\d))?)?"
+_FORMS = {
+    datetime.date: re.compile(_DATE, re.ASCII),
+    datetime.datetime: re.compile(f"{_DATE}(?:[Tt ]{_TIME}(?P<zone>{_ZONE})?)?", re.ASCII),
+}
+
+
 class _Moment(Kind):
+    """A date or a time of a day; the same texts are valid in all versions of Python."""
+
     type = "string"
 
     def __init__(self, cls: Any) -> None:
@@ -163,14 +182,33 @@ class _Moment(Kind):
         self.schema = {"type": "string", "format": self._name}
 
     def read(self, value: Any, text: bool) -> Any:
-        try:
-            if isinstance(value, str):
-                # Before Python 3.11 Z was not understood.
-                ended = value[:-1] + "+00:00" if value.endswith(("Z", "z")) else value
-                return self._cls.fromisoformat(ended)
-        except ValueError:
-            pass
+        found = _FORMS[self._cls].fullmatch(value) if isinstance(value, str) else None
+        if found is not None:
+            with contextlib.suppress(ValueError):  # a thirteenth month
+                return _moment(self._cls, found.groupdict())
         raise Wrong(f"Not a valid {self._cls.__name__}.")
+
+
+def _moment(cls: Any, parts: Dict[str, Optional[str]]) -> Any:
+    """Return a date or datetime of its parts. Raises ValueError."""
+
+    def number(name: str) -> int:
+        return int(parts[name] or 0)
+
+    day = (number("year"), number("month"), number("day"))
+    if cls is datetime.date:
+        return cls(*day)
+    zone = None
+    if parts["zone"]:
+        offset = datetime.timedelta(
+            hours=number("hours"), minutes=number("minutes"), seconds=number("seconds")
+        )
+        if number("minutes") > 59 or number("seconds") > 59:
+            raise ValueError("an offset of more than 59 minutes or seconds")
+        zone = datetime.timezone(-offset if parts["sign"] == "-" else offset)
+    # What is finer than a microsecond is cut off.
+    micro = int((parts["fraction"] or "0").ljust(6, "0")[:6])
+    return cls(*day, number("hour"), number("minute"), number("second"), micro, zone)
 
 
 class _List(Kind):

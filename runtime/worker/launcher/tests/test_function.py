@@ -16,11 +16,7 @@ HEAD = """
 from __future__ import annotations
 import datetime, enum, io, os, pathlib, sys, typing
 from typing import *
-from typing import IO, BinaryIO
-try:
-    from typing import Annotated, Literal
-except ImportError:
-    Annotated = None
+from typing import IO, BinaryIO, Literal
 class Color(enum.Enum):
     RED = "red"
     BLUE = "blue"
@@ -217,6 +213,56 @@ def test_values_in_json(note: str, args: Any, want: str) -> None:
     assert called(load(f"def predict(x: {note}): return repr(x)"), args) == want
 
 
+MOMENTS: List[Any] = [
+    ("2026-01-02", "2026-01-02T00:00:00"),
+    ("20260102", "2026-01-02T00:00:00"),
+    ("2026-01-02T03", "2026-01-02T03:00:00"),
+    ("2026-01-02T03:04", "2026-01-02T03:04:00"),
+    ("2026-01-02 03:04:05", "2026-01-02T03:04:05"),
+    ("20260102T030405", "2026-01-02T03:04:05"),
+    ("2026-01-02T03:04:05.5", "2026-01-02T03:04:05.500000"),
+    ("2026-01-02T03:04:05,25", "2026-01-02T03:04:05.250000"),
+    ("2026-01-02T03:04:05.123456789", "2026-01-02T03:04:05.123456"),
+    ("2026-01-02T03:04:00.5Z", "2026-01-02T03:04:00.500000+00:00"),
+    ("2026-01-02t03:04:05z", "2026-01-02T03:04:05+00:00"),
+    ("20260102T030405.5Z", "2026-01-02T03:04:05.500000+00:00"),
+    ("2026-01-02T03:04:05+02:00", "2026-01-02T03:04:05+02:00"),
+    ("2026-01-02T03:04:05-0330", "2026-01-02T03:04:05-03:30"),
+    ("2026-01-02T03:04:05+05", "2026-01-02T03:04:05+05:00"),
+    ("2026-01-02T03:04:05-00:00:30", "2026-01-02T03:04:05-00:00:30"),
+    ("2024-02-29T23:59:59", "2024-02-29T23:59:59"),
+]
+
+
+@pytest.mark.parametrize(("value", "want"), MOMENTS)
+def test_moments(value: str, want: str) -> None:
+    model = load("def predict(x: datetime.datetime): return x.isoformat()")
+    assert called(model, {"x": value}) == want
+    assert called(model, texts=((1, "x", value),)) == want
+    day = load("def predict(x: datetime.date): return x.isoformat()")
+    if len(value) <= 10:
+        assert called(day, {"x": value}) == want[:10]
+    else:
+        assert refused(day, {"x": value}) == {"x": ["Not a valid date."]}
+
+
+NO_MOMENTS: List[Any] = [
+    "", "2026", "2026-01", "2026-0102", "2026-13-02", "2025-02-29", "0000-01-02", "2026-1-2",
+    "2026-W01-1", "2026-01-02T", "2026-01-02T24:00", "2026-01-02T03:60", "2026-01-02T03:04:60",
+    "2026-01-02T0304:05", "2026-01-02T03:04:05.", "2026-01-02T03:04:05+24:00",
+    "2026-01-02T03:04:05+01:60", "2026-01-02T03:04:05 Z", "2026-01-02Z", "2026-01-02\n",
+    " 2026-01-02", "\u0662026-01-02", "2026-01-02x03:04:05", 20260102, 1.5, None, ["2026-01-02"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", NO_MOMENTS)
+def test_no_moments(value: Any) -> None:
+    for note in ("date", "datetime"):
+        model = load(f"def predict(x: datetime.{note}): return repr(x)")
+        says = "Field may not be null." if value is None else f"Not a valid {note}."
+        assert refused(model, {"x": value}) == {"x": [says]}
+
+
 TEXTS: List[Any] = [
     ("str", ["a", "b"], "'a'"),
     ("int", ["3"], "3"),
@@ -400,9 +446,19 @@ def test_describe() -> None:
     assert main["train"] is None
 
 
-@pytest.mark.skipif(sys.version_info < (3, 9), reason="typing.Annotated is of Python 3.9")
-def test_annotated() -> None:
-    model = load("def predict(x: Annotated[int, 'how many']): return x")
+# Annotated is in typing since Python 3.9; modules of 3.8 have one from elsewhere.
+ANNOTATED = [
+    "class Annotated(typing.List[int]):\n"
+    "    __origin__, __metadata__ = int, ('how many',)\n"
+    "    __class_getitem__ = classmethod(lambda cls, _: cls)\n"
+]
+if sys.version_info >= (3, 9):
+    ANNOTATED.append("from typing import Annotated\n")
+
+
+@pytest.mark.parametrize("source", ANNOTATED)
+def test_annotated(source: str) -> None:
+    model = load(source + "def predict(x: Annotated[int, 'how many']): return x")
     (one,) = model.describe()["predict"]["parameters"]
     assert (one["type"], one["description"]) == ("integer", "how many")
     assert called(model, {"x": "3"}) == 3
