@@ -53,7 +53,9 @@ type slot struct {
 	calls     int       // calls in progress, at most capacity
 	settling  int       // those of them whose callers have left
 	draining  bool
-	idleSince time.Time // when calls was 0 last
+	// diedInCall says that a call found it dead, before its watch did.
+	diedInCall bool
+	idleSince  time.Time // when calls was 0 last
 }
 
 // A waiter is a request in the queue. ready has room for the one grant, so that the
@@ -234,6 +236,7 @@ func (p *pool) putLocked(s *slot) {
 	select {
 	case <-s.inst.Done():
 		s.calls--
+		s.diedInCall = true
 		return // its watch removes it
 	default:
 	}

@@ -181,13 +181,14 @@ func (p *pool) watch(s *slot) {
 	p.startWantedLocked()
 }
 
-// diedLocked counts a death. One soon after the start and before any answer delays the
-// next start; after another one the model is started again at once, even if a further
-// instance could not be started a moment ago.
+// diedLocked counts a death. One soon after the start, without a call that could be its
+// cause, delays the next start; after another one the model is started again at once, even
+// if a further instance could not be started a moment ago: one caller's request that kills
+// must not make the others wait.
 func (p *pool) diedLocked(s *slot) {
 	p.counts.Died++
 	p.cfg.Log.Error("instance died", "model", p.model.Name, "error", s.inst.Err())
-	if !s.answered && time.Since(s.since) < maxDelay {
+	if inCall := s.calls > 0 || s.diedInCall; !inCall && !s.answered && time.Since(s.since) < maxDelay {
 		p.earlyDeaths++
 		p.backOffLocked()
 		return

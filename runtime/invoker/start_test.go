@@ -11,35 +11,57 @@ import (
 	"github.com/deepfn/deepfn/actions"
 )
 
+// TestDeathsInCalls: requests that kill cost a start each and delay nobody.
+func TestDeathsInCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, f := newFleet(Config{})
+		defer closeNow(t, v)
+		began := time.Now()
+		for i := range 20 {
+			if _, err := invoke(t, v, `{"Die":true}`); actions.CodeOf(err) != actions.Unavailable {
+				t.Fatalf("got %v, want Unavailable", err)
+			}
+			if got, want := time.Since(began), time.Duration(i+1)*100*time.Millisecond; got != want {
+				t.Fatalf("death %d: after %v, want %v: a start takes 100 ms", i, got, want)
+			}
+		}
+		mustInvoke(t, v, `{}`)
+		if got := time.Since(began); got != 2100*time.Millisecond {
+			t.Errorf("the first good answer came after %v, want 2.1 s", got)
+		}
+		if len(f.started) != 21 {
+			t.Errorf("got %d starts, want 21", len(f.started))
+		}
+	})
+}
+
+// TestBackOffAfterDeaths: instances that die by themselves right after their start are
+// started again with a growing delay.
 func TestBackOffAfterDeaths(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v, f := newFleet(Config{})
 		defer closeNow(t, v)
-		var starts []time.Duration
 		began := time.Now()
-		for range 5 {
-			if _, err := invoke(t, v, `{"Die":true}`); actions.CodeOf(err) != actions.Unavailable {
-				t.Fatalf("got %v, want Unavailable", err)
-			}
-			starts = append(starts, time.Since(began).Round(time.Millisecond))
+		if err := v.Keep(t.Context(), "m", 1); err != nil {
+			t.Fatal(err)
 		}
 		want := []time.Duration{100, 200, 400, 700, 1200} // each start takes 100 ms
-		for i, got := range starts {
-			if got != want[i]*time.Millisecond {
-				t.Errorf("death %d: got %v, want %v", i, got, want[i]*time.Millisecond)
+		for i, at := range want {
+			time.Sleep(time.Until(began.Add(at*time.Millisecond - time.Millisecond)))
+			synctest.Wait()
+			f.mu.Lock()
+			before := len(f.started)
+			f.mu.Unlock()
+			time.Sleep(time.Millisecond)
+			synctest.Wait()
+			f.mu.Lock()
+			after := len(f.started)
+			last := f.started[after-1]
+			f.mu.Unlock()
+			if before != i || after != i+1 {
+				t.Fatalf("start %d: %d before and %d at %v ms, want it then", i+1, before, after, int(at))
 			}
-		}
-		mustInvoke(t, v, `{}`)
-		if _, err := invoke(t, v, `{"Die":true}`); err == nil {
-			t.Error("got no error from an instance that died")
-		}
-		began = time.Now()
-		mustInvoke(t, v, `{}`)
-		if got := time.Since(began); got != 100*time.Millisecond {
-			t.Errorf("after an answer and a death: restart took %v, want the start alone", got)
-		}
-		if len(f.started) != 7 {
-			t.Errorf("got %d starts, want 7", len(f.started))
+			last.kill()
 		}
 	})
 }
