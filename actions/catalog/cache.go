@@ -10,12 +10,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
-	"time"
-)
 
-// lockPoll is how often a fetch looks whether another one of the same source is over.
-const lockPoll = 100 * time.Millisecond
+	"github.com/deepfn/deepfn/actions/disk"
+)
 
 // hashFile returns the SHA-256 of a file. A pipe or a device, which might not end, is
 // refused.
@@ -59,30 +56,21 @@ func (c *Catalog) store(p piece, from, dir string, r io.Reader) error {
 			return err
 		}
 	}
-	f, err := os.CreateTemp(dir, ".*.part")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // gone already when all went well
-	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, h), io.LimitReader(r, c.cfg.MaxFile+1))
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", from, err)
-	}
-	if n > c.cfg.MaxFile {
-		return fmt.Errorf("%s has more than %d bytes, the most that is fetched", from, c.cfg.MaxFile)
-	}
-	if sum := hex.EncodeToString(h.Sum(nil)); sum != p.file.SHA256 {
-		return fmt.Errorf("%s has the sha256 %s, but %s is wanted: it is not the file that the model was made with; "+
-			"correct the source, or the hash if you trust these %d bytes", from, sum, p.file.SHA256, n)
-	}
-	if err := os.Chmod(f.Name(), 0o644); err != nil { // #nosec G302 -- as above
-		return err
-	}
-	return os.Rename(f.Name(), p.path)
+	return disk.Write(p.path, dir, 0o644, func(w io.Writer) error {
+		h := sha256.New()
+		n, err := io.Copy(io.MultiWriter(w, h), io.LimitReader(r, c.cfg.MaxFile+1))
+		if err != nil {
+			return fmt.Errorf("%s: %w", from, err)
+		}
+		if n > c.cfg.MaxFile {
+			return fmt.Errorf("%s has more than %d bytes, the most that is fetched", from, c.cfg.MaxFile)
+		}
+		if sum := hex.EncodeToString(h.Sum(nil)); sum != p.file.SHA256 {
+			return fmt.Errorf("%s has the sha256 %s, but %s is wanted: it is not the file that the model was made with; "+
+				"correct the source, or the hash if you trust these %d bytes", from, sum, p.file.SHA256, n)
+		}
+		return nil
+	})
 }
 
 // workspace gives an empty folder for fetching from source, which is removed by
@@ -118,29 +106,5 @@ func (c *Catalog) workspace(ctx context.Context, source string) (dir string, rel
 
 // lock waits until it has the lock file for itself.
 func (c *Catalog) lock(ctx context.Context, name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644) // #nosec G302 G304 -- a name made here
-	if err != nil {
-		return nil, err
-	}
-	ticker := time.NewTicker(lockPoll)
-	defer ticker.Stop()
-	for waited := false; ; waited = true {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return f, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			_ = f.Close()
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		if !waited {
-			c.cfg.Log.Info("waiting for another fetch", "path", name)
-		}
-		select {
-		case <-ctx.Done():
-			_ = f.Close()
-			return nil, ctx.Err()
-		case <-ticker.C:
-		}
-	}
+	return disk.Lock(ctx, name, func() { c.cfg.Log.Info("waiting for another fetch", "path", name) })
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/actions/archive"
+	"github.com/deepfn/deepfn/actions/disk"
 )
 
 // actionFile is the file that makes a folder an action.
@@ -57,6 +58,8 @@ type Catalog struct {
 	cfg       Config
 	libraries map[string]library // by GOOS/GOARCH
 	stallTime time.Duration
+	// publish gives a complete folder its name. Tests put broken disks here.
+	publish func(dir, to string) error
 
 	mu       sync.Mutex // guards what follows
 	readings map[string]reading
@@ -93,6 +96,7 @@ func New(cfg Config) *Catalog {
 		cfg:       cfg,
 		libraries: libraries(),
 		stallTime: stallTime,
+		publish:   disk.Publish,
 		readings:  make(map[string]reading),
 		broken:    make(map[string]string),
 		imported:  make(map[string]actions.Model),

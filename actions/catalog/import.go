@@ -126,6 +126,8 @@ func oneFile(name string, data []byte, perm os.FileMode) func(dir string) error 
 
 // keepCode returns the folder of the cache for a key. When it is not there, write makes
 // it elsewhere first, so that nobody ever sees a part of it, while no other process does.
+// It is on the disk before it has its name: a folder that is there counts as whole, also
+// after the power failed.
 func (c *Catalog) keepCode(ctx context.Context, key string, write func(dir string) error) (string, error) {
 	if c.cfg.CacheDir == "" {
 		return "", errors.New("no folder is set for the cache")
@@ -157,5 +159,5 @@ func (c *Catalog) keepCode(ctx context.Context, key string, write func(dir strin
 	if err := write(unpacked); err != nil {
 		return "", err
 	}
-	return dir, os.Rename(unpacked, dir)
+	return dir, c.publish(unpacked, dir)
 }

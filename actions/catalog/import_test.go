@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/fstest"
 
@@ -229,4 +230,22 @@ func TestMaterializeErrors(t *testing.T) {
 	wantError(t, err, actions.NotFound, "is not in the program")
 	_, err = New(Config{Shipped: shipped, CacheDir: write(t, t.TempDir(), "file", "")}).Materialize(t.Context(), m)
 	wantError(t, err, actions.Unavailable, "not a directory")
+}
+
+// TestImportSync shows that code which is not on the disk is not in the cache either.
+func TestImportSync(t *testing.T) {
+	cache := t.TempDir()
+	c := New(Config{CacheDir: cache})
+	c.publish = func(dir, _ string) error {
+		return &os.PathError{Op: "sync", Path: dir, Err: syscall.EIO}
+	}
+	source := actions.Source{Name: "a", Data: []byte("def main(args): pass")}
+	_, err := c.Import(t.Context(), source)
+	wantError(t, err, actions.Unavailable, "input/output error")
+	if entries, err := os.ReadDir(filepath.Join(cache, "code")); err != nil || len(entries) > 0 {
+		t.Errorf("got %v, %v, want nothing kept", entries, err)
+	}
+	if _, err := New(Config{CacheDir: cache}).Import(t.Context(), source); err != nil {
+		t.Errorf("again, with a disk that works: %v", err)
+	}
 }

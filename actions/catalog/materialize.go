@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/disk"
 )
 
 // Materialize gives a model that is built into the program a folder in the cache, with
@@ -84,24 +85,9 @@ func (f shippedFile) ensure(dir string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { // #nosec G301 -- workers of other users read it
 		return err
 	}
-	part, err := os.CreateTemp(filepath.Dir(path), ".*.part")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(part.Name()) }() // gone already when all went well
 	perm := fs.FileMode(0o644)
 	if isProgram(f.data) {
 		perm = 0o755
 	}
-	_, err = part.Write(f.data)
-	if err == nil {
-		err = part.Chmod(perm)
-	}
-	if closeErr := part.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(part.Name(), path)
+	return disk.WriteFile(path, f.data, perm)
 }

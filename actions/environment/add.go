@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/disk"
 )
 
 // AddOptions say how a module is installed.
@@ -210,12 +212,17 @@ func (a *adding) install(ctx context.Context, check func(context.Context, Instal
 	return installed, nil
 }
 
-// count lets the installation count. The list of what is installed makes the folder ours,
+// count lets the installation count, when it is on the disk. The list of what is installed makes the folder ours,
 // so the first time it comes first.
 func (a *adding) count(installed Installed, lock []byte) error {
+	for _, dir := range []string{a.venv(), a.sources(), a.work()} {
+		if err := a.e.sync(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	previous := current(a.home)
 	if a.made || !exists(installed.Lock) {
-		if err := writeFile(installed.Lock, lock); err != nil {
+		if err := disk.WriteFile(installed.Lock, lock, 0o644); err != nil {
 			return err
 		}
 	}
@@ -223,7 +230,7 @@ func (a *adding) count(installed Installed, lock []byte) error {
 		return err
 	}
 	a.done = true
-	if err := writeFile(installed.Lock, lock); err != nil {
+	if err := disk.WriteFile(installed.Lock, lock, 0o644); err != nil {
 		a.e.cfg.Log.Warn("the list of what is installed is that of before", "path", installed.Lock, "error", err)
 	}
 	a.e.tidy(a.home, a.n, previous)

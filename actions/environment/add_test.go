@@ -308,6 +308,9 @@ func TestAddErrors(t *testing.T) {
 	bad := write(t, dir, "bad.zip", "PK\x03\x04")
 	text := write(t, dir, "text.txt", "hello")
 	taken := filepath.Dir(write(t, e.cfg.Dir, "taken/action.yaml", "runtime: onnx\n"))
+	if err := os.Mkdir(filepath.Join(e.cfg.Dir, ".locks"), 0o755); err != nil { // not all get so far
+		t.Fatal(err)
+	}
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
 	small := New(Config{Dir: e.cfg.Dir, Python: python(t), MaxSource: 1 << 20})

@@ -4,7 +4,8 @@
 // # The cache
 //
 // CacheDir/envs/KEY is a virtual environment; KEY is a hash of the interpreter, the
-// platform and the requirements. The file "ready" in it is written last.
+// platform and the requirements. The file "ready" in it is written last, when all else is
+// on the disk.
 //
 // # Installed modules
 //
@@ -42,6 +43,7 @@ import (
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/disk"
 )
 
 // Config says where environments are and how they are made.
@@ -67,6 +69,9 @@ type Config struct {
 // several processes.
 type Environments struct {
 	cfg Config
+	// sync writes a complete folder to the disk, before it counts. Tests put broken disks
+	// here.
+	sync func(dir string) error
 }
 
 // maxFiles is how many files the source of a module may have.
@@ -95,7 +100,7 @@ func New(cfg Config) *Environments {
 			*dir = abs
 		}
 	}
-	return &Environments{cfg: cfg}
+	return &Environments{cfg: cfg, sync: disk.Sync}
 }
 
 // Ensure returns the path of an interpreter that has the requirements, as pip writes them
@@ -174,8 +179,11 @@ func (e *Environments) build(ctx context.Context, python, dir string, requiremen
 	if err := in.install(ctx, dir, append([]string{"--"}, requirements...)...); err != nil {
 		return err
 	}
+	if err := e.sync(dir); err != nil {
+		return err
+	}
 	e.cfg.Log.Info("environment made", "path", dir, "seconds", time.Since(started).Seconds())
-	return os.WriteFile(filepath.Join(dir, "ready"), nil, 0o644) // #nosec G306 -- workers of other users read it
+	return disk.WriteFile(filepath.Join(dir, "ready"), nil, 0o644)
 }
 
 // isReady reports whether an environment was made to its end and its interpreter is still
@@ -241,36 +249,9 @@ func (i interpreterInfo) key(requirements []string) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// lockPoll is how often somebody who waits looks whether it is his turn.
-const lockPoll = 100 * time.Millisecond
-
 // lock waits until it has the lock file for itself.
 func (e *Environments) lock(ctx context.Context, name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644) // #nosec G302 G304 -- a name made here
-	if err != nil {
-		return nil, err
-	}
-	ticker := time.NewTicker(lockPoll)
-	defer ticker.Stop()
-	for waited := false; ; waited = true {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return f, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			_ = f.Close()
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		if !waited {
-			e.cfg.Log.Info("waiting for another installation", "path", name)
-		}
-		select {
-		case <-ctx.Done():
-			_ = f.Close()
-			return nil, ctx.Err()
-		case <-ticker.C:
-		}
-	}
+	return disk.Lock(ctx, name, func() { e.cfg.Log.Info("waiting for another installation", "path", name) })
 }
 
 // coded gives an error its code, unless it has one, and says what it was about.

@@ -350,3 +350,36 @@ func TestEnsureCanceled(t *testing.T) {
 		t.Errorf("got %q, want nothing left", left)
 	}
 }
+
+// TestSync shows that an environment counts only when all of it is on the disk.
+func TestSync(t *testing.T) {
+	wheels, cache := t.TempDir(), t.TempDir()
+	wheel(t, wheels, "cats", "1.0", "'meow'", "")
+	fakeUV(t, wheels)
+	e := New(Config{CacheDir: cache, Dir: filepath.Join(cache, "modules"), Python: python(t)})
+	var synced []string
+	broken := func(dir string) error {
+		synced = append(synced, filepath.Base(dir))
+		if exists(dir, "ready") || exists(filepath.Dir(dir), actionFile) {
+			t.Errorf("%s counted before it was on the disk", dir)
+		}
+		return &fs.PathError{Op: "sync", Path: dir, Err: syscall.EIO}
+	}
+	whole := e.sync
+	e.sync = broken
+	_, err := e.Ensure(t.Context(), "", []string{"cats"})
+	wantError(t, err, actions.Unavailable, "input/output error")
+	from := project{name: "module", entries: entry("x")}.lay(t, filepath.Join(t.TempDir(), "repo"))
+	_, err = e.Add(t.Context(), from, AddOptions{}, nil)
+	wantError(t, err, actions.Unavailable, "input/output error")
+	if ready, _ := filepath.Glob(filepath.Join(cache, "envs/*/ready")); len(ready) > 0 || exists(cache, "modules/x") || len(synced) != 2 {
+		t.Errorf("got %q, %q synced, want nothing that counts", ready, synced)
+	}
+	e.sync = func(dir string) error {
+		synced = append(synced, filepath.Base(dir))
+		return whole(dir)
+	}
+	if _, err := e.Add(t.Context(), from, AddOptions{}, nil); err != nil || !strings.HasSuffix(strings.Join(synced, " "), "venv-1 source-1 work-1") {
+		t.Errorf("got %v, %q synced, want the folders of the installation", err, synced)
+	}
+}

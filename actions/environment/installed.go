@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/disk"
 )
 
 // The files of an installed module.
@@ -67,30 +68,7 @@ func writeAction(home string, m actions.Model) error {
 	if err := enc.Encode(d); err != nil {
 		return fmt.Errorf("the action: %w", err)
 	}
-	return writeFile(filepath.Join(home, actionFile), buf.Bytes())
-}
-
-// writeFile writes a file at once.
-func writeFile(name string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), ".*.part")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // gone already when all went well
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
+	return disk.WriteFile(filepath.Join(home, actionFile), buf.Bytes(), 0o644)
 }
 
 // readDocument reads an action.yaml as writeAction writes it.

@@ -32,7 +32,8 @@ func mayImport() map[string][]string {
 	return map[string][]string{
 		"actions":                   {},
 		"actions/archive":           {},
-		"actions/catalog":           {"actions/archive"},
+		"actions/disk":              {},
+		"actions/catalog":           {"actions/archive", "actions/disk"},
 		"proxy":                     {},
 		"runtime/invoker":           {},
 		"runtime/onnx":              {"runtime/onnx/picture"},
@@ -45,7 +46,7 @@ func mayImport() map[string][]string {
 		"runtime/actionloop":        {"runtime/worker", "runtime/command"},
 		"runtime/bridge":            {"runtime/worker", "runtime/command"},
 		"runtime/jobs":              {},
-		"actions/environment":       {"actions/archive"},
+		"actions/environment":       {"actions/archive", "actions/disk"},
 	}
 }
 
@@ -71,7 +72,7 @@ func homes() map[string][]string {
 		"github.com/yalue/onnxruntime_go":     {"runtime/onnx"},
 		"go.yaml.in/yaml/v3":                  {"actions/catalog", "actions/environment"},
 		"golang.org/x/image":                  {"runtime/onnx/picture", "runtime/onnx/onnxtest"},
-		"golang.org/x/sys":                    {"runtime/worker", "runtime/worker/workertest", "runtime/worker/launcher", "runtime/onnx", "runtime/actionloop", "runtime/bridge", "runtime/jobs", "actions/environment", "proxy", "cmd/deepfn"},
+		"golang.org/x/sys":                    {"runtime/worker", "runtime/worker/workertest", "runtime/worker/launcher", "runtime/onnx", "runtime/actionloop", "runtime/bridge", "runtime/jobs", "actions/disk", "actions/environment", "proxy", "cmd/deepfn"},
 	}
 }
 
