@@ -14,8 +14,8 @@ import (
 // An Invoker runs requests. Many may call it at the same time.
 type Invoker interface {
 	// Invoke runs one request and returns when ctx ends at the latest. The request's
-	// bytes are the caller's again when it returns, so the answer must not share
-	// memory with them. An answer whose media type is application/json is valid JSON.
+	// bytes are the caller's again when it returns or panics, so the answer must not
+	// share memory with them, and no goroutine may read them any longer. An answer whose media type is application/json is valid JSON.
 	Invoke(ctx context.Context, req actions.Request) (actions.Response, error)
 	// Info returns, as JSON, what the runtime reported of the loaded model; nil
 	// before the model's first start.

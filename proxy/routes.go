@@ -23,7 +23,7 @@ type request struct {
 	header      func(name string, each func(name, value string))
 	id          string         // what the caller called it, or a new one
 	model, uuid string         // the {model} and {uuid} of the route
-	body        []byte         // nil when it must not be used again
+	body        []byte         // nil when its memory must not be used again
 	refused     *actions.Error // why the body was not taken; body is empty
 	// forget gives back the memory that shows a part of a body on disk; nil when the
 	// body is in memory.

@@ -197,19 +197,17 @@ func (s *Server) serve(ctx context.Context, fc *fasthttp.RequestCtx) {
 	}
 	r.body = body
 	if sp != nil {
+		defer sp.close() // also after a panic: a file without a name is seen by nobody
 		r.body, r.forget = sp.data, sp.forget
 	}
 	resp := s.handle(ctx, &r)
 	s.send(fc, r.id, resp)
 	if r.body == nil {
-		return // somebody may still use both
+		return // a panic: of memory the collector knows who still uses it
 	}
 	if c, ok := fc.Conn().(*connection); ok {
 		grow(r.answer, len(resp.body)+len(envelopeHead)+len(envelopeTail))
 		c.answer = r.answer // which is sent after this has returned
-	}
-	if sp != nil {
-		sp.close()
 	}
 	*buf = body[:0]
 	s.buffers.keep(buf)

@@ -24,7 +24,7 @@ const (
 // A spool is a body on disk, in a file without a name, and in memory only as far as
 // somebody reads it.
 type spool struct {
-	file *os.File
+	file *os.File // closed after show
 	size int64
 	data []byte // the file, read-only; nil before show
 }
@@ -71,8 +71,10 @@ func (sp *spool) write(p []byte) error {
 	return nil
 }
 
-// show maps the file into memory. It does not change any more.
+// show maps the file into memory, which is what keeps it from then on. It does not change
+// any more.
 func (sp *spool) show() error {
+	defer func() { _ = sp.file.Close() }()
 	if sp.size == 0 {
 		sp.data = []byte{}
 		return nil
@@ -103,7 +105,7 @@ func (sp *spool) close() {
 		_ = unix.Munmap(sp.data)
 	}
 	sp.data = nil
-	_ = sp.file.Close()
+	_ = sp.file.Close() // unless show has
 }
 
 // diskError says that a body cannot be kept. The cause is for the log: it names a folder.

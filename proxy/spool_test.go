@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -204,20 +206,47 @@ func openBodies(t *testing.T, dir string) int {
 	return n + strings.Count(string(maps), dir)
 }
 
-// A handler that panicked may have left somebody who reads the body: it stays.
+// panicOnce is a log that panics at the first line of a handler's panic.
+type panicOnce struct {
+	slog.Handler
+	done *atomic.Bool
+}
+
+func (p panicOnce) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == "handler panicked" && p.done.CompareAndSwap(false, true) {
+		panic("of the log")
+	}
+	return p.Handler.Handle(ctx, r)
+}
+
+// A panic keeps no file and no mapping, wherever it was: of the handler, or of what
+// answers instead of it.
 func TestSpoolAfterPanic(t *testing.T) {
-	var kept []byte
+	dir := t.TempDir()
+	read := 0
 	inv := &fakeInvoker{answer: func(_ context.Context, req actions.Request) (actions.Response, error) {
-		kept = req.Args
+		read += len(req.Args)
 		panic("at the disco")
 	}}
-	r := start(t, Config{Invoker: inv, Catalog: module(), TempDir: t.TempDir()})
-	body := paddedBody(5 << 20)
-	if resp, _ := r.do(t, "POST", modPath, body, "Content-Type: application/json"); resp.StatusCode != 500 {
-		t.Errorf("got %s", resp.Status)
+	log := slog.New(panicOnce{slog.DiscardHandler, new(atomic.Bool)})
+	r := start(t, Config{Invoker: inv, Catalog: module(), TempDir: dir, Log: log})
+	body := paddedBody(inMemory + 1)
+	const n = 3
+	for range n {
+		resp, answer := r.do(t, "POST", modPath, body, "Content-Type: application/json")
+		if resp.StatusCode != 500 || !strings.Contains(answer, "internal error") {
+			t.Errorf("got %s %s", resp.Status, answer)
+		}
+		if got := openBodies(t, dir); got != 0 {
+			t.Errorf("got %d files still open or mapped", got)
+		}
 	}
-	if string(kept) != body {
-		t.Error("the body was taken away")
+	if read != n*len(body) {
+		t.Errorf("got %d bytes before the panics, want %d", read, n*len(body))
+	}
+	inv.answer = nil
+	if resp, _ := r.do(t, "POST", modPath, body, "Content-Type: application/json"); resp.StatusCode != 200 {
+		t.Errorf("got %s after the panics", resp.Status)
 	}
 }
 
