@@ -197,6 +197,10 @@ func (r *request) enclose(data []byte) []byte {
 	return append(append(body, data...), envelopeTail...)
 }
 
+// answerPolicy keeps HTML and SVG of a model from running as a part of this server, when
+// a form of another site has a browser show an answer.
+const answerPolicy = "sandbox"
+
 // envelope answers with what the model answered.
 func envelope(a *actions.Response, r *request) response {
 	if isJSON(a.ContentType) {
@@ -209,7 +213,7 @@ func envelope(a *actions.Response, r *request) response {
 		}
 		return response{status: http.StatusOK, contentType: jsonType, body: r.enclose(data)}
 	}
-	resp := response{status: http.StatusOK, contentType: a.ContentType, body: a.Data}
+	resp := response{status: http.StatusOK, contentType: a.ContentType, body: a.Data, policy: answerPolicy}
 	if _, _, err := mime.ParseMediaType(a.ContentType); err != nil {
 		resp.contentType = "application/octet-stream"
 	}
@@ -300,7 +304,7 @@ func parseQuery(query string) (url.Values, error) {
 		return nil, nil
 	}
 	if strings.Count(query, "&") >= maxMembers {
-		return nil, tooManyArguments()
+		return nil, tooManyArguments(maxMembers)
 	}
 	values, err := url.ParseQuery(query)
 	if err != nil {

@@ -212,6 +212,7 @@ func TestPredictAnswers(t *testing.T) {
 		{"image", actions.Response{ContentType: "image/png", Data: []byte("\x89PNG")}, "image/png", "\x89PNG", ""},
 		{"file", actions.Response{ContentType: "application/zip", Filename: "a b.zip", Data: []byte("PK")}, "application/zip", "PK", `attachment; filename="a b.zip"`},
 		{"file name of more than ASCII", actions.Response{ContentType: "text/plain; charset=utf-8", Filename: "é\r\n.txt", Data: nil}, "text/plain; charset=utf-8", "", "attachment; filename*=utf-8''%C3%A9%0D%0A.txt"},
+		{"page", actions.Response{ContentType: "text/html", Data: []byte("<script>")}, "text/html", "<script>", ""},
 		{"bad type", actions.Response{ContentType: "x\r\ny", Data: []byte("x")}, "application/octet-stream", "x", ""},
 	}
 	for _, tt := range tests {
@@ -221,6 +222,9 @@ func TestPredictAnswers(t *testing.T) {
 			}}})
 			got := post(t, s, predictPath, `{}`)
 			want := response{status: 200, contentType: tt.contentType, disposition: tt.disposition}
+			if tt.contentType != jsonType {
+				want.policy = "sandbox"
+			}
 			if string(got.body) != tt.body {
 				t.Errorf("got body %q, want %q", got.body, tt.body)
 			}
