@@ -18,8 +18,6 @@ import (
 )
 
 const (
-	// defaultMaxPayload is that of a worker.
-	defaultMaxPayload = 64 << 20
 	// waitForAck is the variable that makes a program say when it is ready.
 	waitForAck = "__OW_WAIT_FOR_ACK"
 	// executionEnv is the variable that says which image a program runs in.
@@ -42,7 +40,7 @@ type Program struct {
 // New returns a Program that has not been started.
 func New() *Program { return &Program{turn: make(chan struct{}, 1)} }
 
-// Start starts the executable that setup, a Setup in JSON, describes, and waits until it
+// Start starts the executable that setup, a command.Setup in JSON, describes, and waits until it
 // is ready. What it returns is an actions.Description. The error is an *actions.Error:
 // Invalid and NotFound for what the action says, Failed when the executable ends or does
 // not speak the protocol, Deadline and Canceled when ctx ends.
@@ -61,18 +59,15 @@ func (p *Program) Start(ctx context.Context, setup json.RawMessage) (any, error)
 
 // configure reads the setup.
 func (p *Program) configure(setup json.RawMessage) error {
-	var c Setup
-	if err := strict(setup, &c); err != nil {
-		return actions.Errorf(actions.Invalid, "executable: setup: %w", err)
+	c, err := command.ParseSetup(setup)
+	if err != nil {
+		return actions.Errorf(actions.Invalid, "executable: %w", err)
 	}
 	spec, err := ParseSpec(c.Spec)
 	if err != nil {
 		return err
 	}
 	if p.settle, err = spec.settle(); err != nil {
-		return actions.Errorf(actions.Invalid, "executable: %w", err)
-	}
-	if err := command.CheckEnv(c.Env); err != nil {
 		return actions.Errorf(actions.Invalid, "executable: %w", err)
 	}
 	env := map[string]string{}
@@ -91,10 +86,7 @@ func (p *Program) configure(setup json.RawMessage) error {
 	if p.config.Dir != "" && !filepath.IsAbs(p.config.Dir) {
 		p.config.Dir = filepath.Join(c.Dir, p.config.Dir)
 	}
-	p.limit = defaultMaxPayload
-	if c.MaxPayload > 0 {
-		p.limit = int(c.MaxPayload)
-	}
+	p.limit = int(c.MaxPayload)
 	return nil
 }
 

@@ -152,6 +152,28 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+// A variable of an /init that no program can have does not keep the others from theirs.
+func TestEnvironmentOfInit(t *testing.T) {
+	m := model(startPlain)
+	m.Env = map[string]string{
+		"a b": "odd", "A=B": "x", "": "x", "Z\x00": "x", "ZERO": "\x00", "LONG": strings.Repeat("x", 1<<20), "DEEPFN_WORKER": "1",
+	}
+	w := startModel(t, m)
+	resp, err := w.Call(t.Context(), knobs{Env: "a b"}.request())
+	if err != nil || string(resp.Data) != `["odd"]` {
+		t.Fatalf("got %s, %v", resp.Data, err)
+	}
+	logs := logText(resp.Logs)
+	for _, name := range []string{`"A=B"`, `""`, `"Z\x00"`, `"ZERO"`, `"LONG"`, `"DEEPFN_WORKER"`} {
+		if want := "2:deepfn: a variable of the /init is left out: " + name + " cannot be a variable: "; !strings.Contains(logs, want) {
+			t.Errorf("got logs %q, want %q", logs, want)
+		}
+	}
+	if got := call(t, w, knobs{Env: "DEEPFN_WORKER"}); got != `[""]` {
+		t.Errorf("got %s for the variable of the worker", got)
+	}
+}
+
 // Where OpenWhisk's images tell their programs to say when they are ready, so do we.
 func TestAckOfTheImage(t *testing.T) {
 	for _, name := range []string{"OW_WAIT_FOR_ACK", "__OW_WAIT_FOR_ACK"} {
@@ -228,9 +250,8 @@ func TestNoProgram(t *testing.T) {
 
 func TestBadSetup(t *testing.T) {
 	for _, test := range []struct{ name, setup, msg string }{
-		{"not a setup", `{"model":1}`, "setup: unknown field"},
+		{"not a setup", `{"model":1}`, "setup: unknown key"},
 		{"bad spec", `{"spec":{}}`, "say either path or command"},
-		{"bad env", `{"spec":{"command":["sh"]},"env":{"":""}}`, "env"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cfg := config(t, model(startPlain))

@@ -16,7 +16,7 @@ func TestParseSpec(t *testing.T) {
 		{"nothing", ``, "the section is missing"},
 		{"empty", `{}`, "say either path or command"},
 		{"both", `{"path":"a","command":["b"]}`, "say either path or command"},
-		{"unknown", `{"path":"a","args":[]}`, `unknown field "args"`},
+		{"unknown", `{"path":"a","args":[]}`, `unknown key "args"`},
 		{"a wrong type", `{"command":"exec"}`, "command"},
 		{"more", `{"path":"a"} {}`, "behind the section's end"},
 		{"outside", `{"path":"../exec"}`, "not in the action's folder"},
@@ -27,6 +27,8 @@ func TestParseSpec(t *testing.T) {
 		{"settle", `{"path":"a","settle":"soon"}`, "settle"},
 		{"negative settle", `{"path":"a","settle":"-1s"}`, "settle"},
 		{"variable", `{"path":"a","env":{"A=B":"c"}}`, "env"},
+		{"odd variable", `{"path":"a","env":{"a b":"c"}}`, ""},
+		{"the cookie", `{"path":"a","env":{"DEEPFN_WORKER":"1"}}`, "belongs to deepfn"},
 		{"empty variable", `{"path":"a","env":{"":"c"}}`, "env"},
 		{"zero byte in a variable", `{"path":"a","env":{"A":"\u0000"}}`, "env"},
 	} {
@@ -52,7 +54,7 @@ func TestCheck(t *testing.T) {
 		{"command without a folder", actions.Model{Spec: []byte(`{"command":["sh"]}`)}, ""},
 		{"path without a folder", actions.Model{Spec: []byte(`{"path":"a"}`)}, "no folder"},
 		{"working folder without a folder", actions.Model{Spec: []byte(`{"command":["a"],"working_dir":"b"}`)}, "no folder"},
-		{"variable", actions.Model{Spec: []byte(`{"command":["a"]}`), Env: map[string]string{"=": ""}}, "env"},
+		{"variables of an init are left out, not refused", actions.Model{Spec: []byte(`{"command":["a"]}`), Env: map[string]string{"=": ""}}, ""},
 		{"spec", actions.Model{Spec: []byte(`[]`)}, "executable"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -300,10 +300,10 @@ func TestParseTrain(t *testing.T) {
 
 func TestBadSetup(t *testing.T) {
 	for setup, msg := range map[string]string{
-		`{"x":1}`:                    "setup: unknown field",
-		`{"spec":{"port":-1}}`:       "port",
-		`{"spec":{},"env":{"":"x"}}`: "env",
-		`{"spec":{},`:                "setup",
+		`{"x":1}`:                   "setup: unknown key",
+		`{"spec":{"port":-1}}`:      "port",
+		`{"spec":{"env":{"":"x"}}}`: "env",
+		`{"spec":{},`:               "setup",
 	} {
 		_, err := bridge.New().Start(t.Context(), json.RawMessage(setup))
 		if actions.CodeOf(err) != actions.Invalid || !strings.Contains(err.Error(), msg) {

@@ -14,8 +14,6 @@ import (
 )
 
 const (
-	// defaultMaxPayload is that of a worker.
-	defaultMaxPayload = 64 << 20
 	// restartTime bounds a start that no request waits for.
 	restartTime = 10 * time.Minute
 	// skew is how long before its deadline a request that was cancelled counts as expired.
@@ -29,7 +27,7 @@ var errWatchdog = errors.New("the watchdog's time is over")
 // call Call at a time. It has to lead its process group, as the child of a worker does, to
 // end what a server leaves behind.
 type Program struct {
-	setup    Setup
+	setup    command.Setup
 	spec     Spec
 	watchdog time.Duration // 0 for none
 	limit    int
@@ -42,7 +40,7 @@ type Program struct {
 // New returns a Program that has not been started.
 func New() *Program { return &Program{turn: make(chan struct{}, 1)} }
 
-// Start starts the server that setup, a Setup in JSON, describes, and waits until it is
+// Start starts the server that setup, a command.Setup in JSON, describes, and waits until it is
 // ready. What it returns is an actions.Description. The error is an *actions.Error:
 // Invalid and NotFound for what the action says, Conflict when the port is taken, Failed
 // when the server ends, Deadline and Canceled when ctx ends.
@@ -59,23 +57,17 @@ func (p *Program) Start(ctx context.Context, setup json.RawMessage) (any, error)
 
 // configure reads the setup.
 func (p *Program) configure(setup json.RawMessage) error {
-	if err := strict(setup, &p.setup); err != nil {
-		return actions.Errorf(actions.Invalid, "http: setup: %w", err)
-	}
 	var err error
+	if p.setup, err = command.ParseSetup(setup); err != nil {
+		return actions.Errorf(actions.Invalid, "http: %w", err)
+	}
 	if p.spec, err = ParseSpec(p.setup.Spec); err != nil {
 		return err
-	}
-	if err := command.CheckEnv(p.setup.Env); err != nil {
-		return actions.Errorf(actions.Invalid, "http: %w", err)
 	}
 	if p.watchdog, err = duration("watchdog", p.spec.Watchdog); err != nil {
 		return actions.Errorf(actions.Invalid, "http: %w", err)
 	}
-	p.limit = defaultMaxPayload
-	if p.setup.MaxPayload > 0 {
-		p.limit = int(p.setup.MaxPayload)
-	}
+	p.limit = int(p.setup.MaxPayload)
 	return nil
 }
 

@@ -1,11 +1,9 @@
 package bridge
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -52,7 +50,7 @@ type Spec struct {
 // the code Invalid that names the key.
 func ParseSpec(raw json.RawMessage) (Spec, error) {
 	var s Spec
-	err := strict(raw, &s)
+	err := actions.DecodeStrict(raw, &s)
 	if err == nil {
 		err = s.validate()
 	}
@@ -71,9 +69,6 @@ func Check(m actions.Model) error {
 	}
 	if m.Dir == "" && s.WorkingDir != "" && !filepath.IsAbs(s.WorkingDir) {
 		return actions.Errorf(actions.Invalid, "http: an action that has no folder has no folders in it")
-	}
-	if err := command.CheckEnv(m.Env); err != nil {
-		return actions.Errorf(actions.Invalid, "http: %w", err)
 	}
 	return nil
 }
@@ -105,7 +100,7 @@ func (s *Spec) validate() error {
 	if _, err := duration("watchdog", s.Watchdog); err != nil {
 		return err
 	}
-	return command.CheckEnv(s.Env)
+	return actions.CheckEnv(s.Env)
 }
 
 // duration reads a time that may be absent, which is 0.
@@ -149,36 +144,8 @@ func (s *Spec) port() int {
 	return defaultPort
 }
 
-// A Setup is what Program.Start is given, as JSON.
-type Setup struct {
-	// Spec is the action's section.
-	Spec json.RawMessage `json:"spec"`
-	// Dir is the absolute path of the action's folder; empty for an action without one.
-	Dir string `json:"dir,omitempty"`
-	// Env are variables that hide those of Spec: those of an /init.
-	Env map[string]string `json:"env,omitempty"`
-	// MaxPayload is the most bytes of an answer, the MaxPayload of the worker. Zero means
-	// 64 MiB.
-	MaxPayload int64 `json:"max_payload,omitempty"`
-}
-
-// NewSetup returns the setup of a model for a worker that takes so many bytes.
-func NewSetup(m actions.Model, maxPayload int64) Setup {
-	return Setup{Spec: m.Spec, Dir: m.Dir, Env: m.Env, MaxPayload: maxPayload}
-}
-
-// strict decodes one JSON object and refuses keys that it does not know.
-func strict(data []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	switch err := d.Decode(v); {
-	case errors.Is(err, io.EOF):
-		return errors.New("the section is missing")
-	case err != nil:
-		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("there is something behind the section's end")
-	}
-	return nil
+// NewSetup returns what Program.Start is given, as JSON, for a worker that takes so many
+// bytes.
+func NewSetup(m actions.Model, maxPayload int64) command.Setup {
+	return command.NewSetup(m, maxPayload)
 }

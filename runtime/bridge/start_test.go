@@ -3,6 +3,7 @@ package bridge_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -125,13 +126,39 @@ func TestConnect(t *testing.T) {
 	works(t, start(t, bridge.Spec{Port: &port}))
 }
 
+// A variable of an /init that no program can have does not keep the others from theirs.
+func TestEnvironmentOfInit(t *testing.T) {
+	s := spec(startPlain)
+	s.BasePath = "/api"
+	cfg := config(t, s)
+	raw, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := actions.Model{Spec: raw, Env: map[string]string{"A=B": "x", "BASE": "/api", "a b": "odd"}}
+	if cfg.Setup, err = json.Marshal(bridge.NewSetup(m, 4<<20)); err != nil {
+		t.Fatal(err)
+	}
+	w := startConfig(t, cfg)
+	resp, err := w.Call(t.Context(), do("result"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if logs := fmt.Sprint(resp.Logs); !strings.Contains(logs, `a variable of the /init is left out: "A=B" cannot be`) || strings.Contains(logs, "a b") {
+		t.Errorf("got logs %q", logs)
+	}
+	if env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid(t, w))); err != nil || !strings.Contains(string(env), "\x00a b=odd\x00") {
+		t.Errorf("got %q, %v", env, err)
+	}
+}
+
 func TestParseSpec(t *testing.T) {
 	for _, test := range []struct{ name, spec, msg string }{
 		{"all", `{"command":["a","{port}"],"port":0,"host":"::1","base_path":"/a/b","model":"m","ready":"1m","watchdog":"1s","env":{"A":"b"},"working_dir":"c"}`, ""},
 		{"connect", `{"port":5001}`, ""},
 		{"empty", `{}`, ""},
 		{"nothing", ``, "section is missing"},
-		{"unknown", `{"url":"x"}`, "unknown field"},
+		{"unknown", `{"url":"x"}`, `unknown key "url"`},
 		{"more", `{} 1`, "behind the section's end"},
 		{"no name", `{"command":[""]}`, "name is missing"},
 		{"zero byte", `{"command":["a\u0000"]}`, "zero byte"},

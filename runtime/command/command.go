@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
-	"strings"
 	"syscall"
 
 	"github.com/deepfn/deepfn/actions"
@@ -26,7 +25,8 @@ type Config struct {
 	Folder string
 	// Dir is the working directory; empty means Folder, or that of this process.
 	Dir string
-	// Env is the environment, each "KEY=value"; Environ makes one.
+	// Env is the environment, each "KEY=value", of which the later hide the earlier; Environ
+	// makes one.
 	Env []string
 	// Stdin is what the program reads; nil means that there is nothing to read.
 	Stdin *os.File
@@ -141,32 +141,14 @@ func (c *Command) Kill() {
 // Terminate asks the program to end.
 func (c *Command) Terminate() { _ = c.proc.Signal(syscall.SIGTERM) }
 
-// Environ returns the environment of this process with the variables of each map, of
-// which the later hide the earlier.
+// Environ returns the environment of this process with the variables of each map behind
+// it. Of two of the same name the later counts, for Lookup as for a program.
 func Environ(vars ...map[string]string) []string {
-	merged := map[string]string{}
-	for _, entry := range os.Environ() {
-		if name, value, ok := strings.Cut(entry, "="); ok && name != "" {
-			merged[name] = value
-		}
-	}
+	env := os.Environ()
 	for _, m := range vars {
-		maps.Copy(merged, m)
-	}
-	env := make([]string, 0, len(merged))
-	for name, value := range merged {
-		env = append(env, name+"="+value)
-	}
-	slices.Sort(env)
-	return env
-}
-
-// CheckEnv refuses variables that no process can have.
-func CheckEnv(env map[string]string) error {
-	for name, value := range env {
-		if name == "" || strings.ContainsAny(name, "=\x00") || strings.Contains(value, "\x00") {
-			return fmt.Errorf("env: %q cannot be a variable: a name is not empty and has no '=', and nothing has a zero byte", name)
+		for _, name := range slices.Sorted(maps.Keys(m)) {
+			env = append(env, name+"="+m[name])
 		}
 	}
-	return nil
+	return env
 }

@@ -3,6 +3,7 @@ package command
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/deepfn/deepfn/actions"
@@ -49,7 +50,7 @@ func executable(path string) (string, error) {
 
 // Lookup returns the value of a variable of an environment, or nothing.
 func Lookup(env []string, name string) string {
-	for _, entry := range env {
+	for _, entry := range slices.Backward(env) {
 		if value, ok := strings.CutPrefix(entry, name+"="); ok {
 			return value
 		}

@@ -43,7 +43,7 @@ type answer struct {
 // server or wrote the action.
 func (p *Program) Start(ctx context.Context, setup json.RawMessage) (any, error) {
 	var c Setup
-	if err := strict(setup, &c); err != nil {
+	if err := actions.DecodeStrict(setup, &c); err != nil {
 		return nil, fmt.Errorf("onnx: setup: %w", err)
 	}
 	info, err := p.start(ctx, c)

@@ -126,7 +126,7 @@ func (n *Names) UnmarshalJSON(data []byte) error {
 		return nil
 	}
 	type plain Names
-	return strict(data, (*plain)(n))
+	return actions.DecodeStrict(data, (*plain)(n))
 }
 
 // MarshalJSON is the inverse of UnmarshalJSON.
@@ -143,7 +143,7 @@ func (n Names) MarshalJSON() ([]byte, error) {
 // names the key.
 func ParseSpec(data json.RawMessage) (Spec, error) {
 	var s Spec
-	err := strict(data, &s)
+	err := actions.DecodeStrict(data, &s)
 	if err == nil {
 		err = s.validate()
 	}

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/deepfn/deepfn/actions"
 )
 
 // maxRank is the most dimensions that a tensor may have.
@@ -28,7 +30,7 @@ func parseTensor(data json.RawMessage, k kind) (tensor, error) {
 		Shape    sizes           `json:"shape"`
 		Datatype string          `json:"datatype"`
 	}
-	if err := strict(data, &o); err != nil {
+	if err := actions.DecodeStrict(data, &o); err != nil {
 		return tensor{}, err
 	}
 	if len(o.Data) == 0 {

@@ -5,12 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"path/filepath"
-	"reflect"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/deepfn/deepfn/actions"
@@ -66,56 +62,10 @@ func ParseSpec(raw json.RawMessage) (Spec, error) {
 	if len(bytes.TrimSpace(raw)) == 0 {
 		return s, nil
 	}
-	if err := strict(raw, &s); err != nil {
+	if err := actions.DecodeStrict(raw, &s); err != nil {
 		return s, fmt.Errorf("python: %w", err)
 	}
 	return s, nil
-}
-
-// strict decodes one JSON object and refuses keys that it does not know.
-func strict(raw []byte, s *Spec) error {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(s); err != nil {
-		if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-			return fmt.Errorf("unknown key %s; there are %s", name, strings.Join(keys(), ", "))
-		}
-		if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			if e.Field == "" {
-				return fmt.Errorf("got %s, want an object with some of the keys %s", e.Value, strings.Join(keys(), ", "))
-			}
-			return fmt.Errorf("%s: got %s, want %s", e.Field, e.Value, kind(e.Type))
-		}
-		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("there is something behind the section's end")
-	}
-	return nil
-}
-
-// keys returns the keys of the section.
-func keys() []string {
-	var names []string
-	for f := range reflect.TypeFor[Spec]().Fields() {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		names = append(names, name)
-	}
-	return names
-}
-
-// kind says what JSON a Go type takes.
-func kind(t reflect.Type) string {
-	switch t.Kind() {
-	case reflect.String:
-		return "a string"
-	case reflect.Int:
-		return "a whole number"
-	case reflect.Slice:
-		return "a list of strings"
-	default:
-		return "an object of strings"
-	}
 }
 
 // Check checks the section of a Python action as far as that can be done without looking
@@ -126,9 +76,6 @@ func Check(m actions.Model) error {
 		if err = s.check(m.Dir); err != nil {
 			err = fmt.Errorf("python: %w", err)
 		}
-	}
-	if err == nil {
-		err = checkEnv(m.Env)
 	}
 	if err != nil {
 		return actions.Errorf(actions.Invalid, "%w", err)
@@ -177,23 +124,7 @@ func (s *Spec) check(dir string) error {
 			}
 		}
 	}
-	return checkEnv(s.Env)
-}
-
-// checkEnv checks the variables that an action, or its /init, adds to the environment.
-func checkEnv(env map[string]string) error {
-	name := regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
-	for _, key := range slices.Sorted(maps.Keys(env)) {
-		switch {
-		case !name.MatchString(key):
-			return fmt.Errorf("env: %q is no name of a variable", key)
-		case key == "DEEPFN_WORKER":
-			return fmt.Errorf("env: %s belongs to deepfn", key)
-		case strings.ContainsRune(env[key], 0):
-			return fmt.Errorf("env: the value of %s holds a zero byte", key)
-		}
-	}
-	return nil
+	return actions.CheckEnv(s.Env)
 }
 
 // NewSetup returns what the child is told of a model whose Spec is s.

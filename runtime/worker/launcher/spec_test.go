@@ -80,7 +80,8 @@ func TestCheck(t *testing.T) {
 		{name: "no name of a variable", spec: `{"env": {"A=B": "x"}}`, wrong: `env: "A=B"`},
 		{name: "zero byte", spec: `{"env": {"A": "\u0000"}}`, wrong: "zero byte"},
 		{name: "the cookie", spec: `{"env": {"DEEPFN_WORKER": "1"}}`, wrong: "belongs to deepfn"},
-		{name: "variables of an init", env: map[string]string{"": "x"}, wrong: `env: ""`},
+		{name: "odd variables", spec: `{"env": {"a b": "x", "1.ü": ""}}`, env: map[string]string{"a b": "x"}},
+		{name: "variables of an init are left out, not refused", env: map[string]string{"": "x", "A=B": "x", "DEEPFN_WORKER": "1"}},
 		{name: "unknown key", spec: `{"x": 1}`, wrong: "unknown key"},
 	}
 	for _, tt := range tests {

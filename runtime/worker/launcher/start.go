@@ -85,6 +85,11 @@ func (l *Launcher) Start(ctx context.Context, run Run) (*worker.Worker, error) {
 	if err := run.setDefaults(); err != nil {
 		return nil, actions.Errorf(actions.Invalid, "model %s: %w", run.Model.Name, err)
 	}
+	var wrong []error
+	run.Model.Env, wrong = actions.PossibleEnv(run.Model.Env)
+	for _, err := range wrong {
+		l.cfg.Log.Warn("a variable of the init is left out", "model", run.Model.Name, "error", err)
+	}
 	home, err := unpack(l.cfg.Dir)
 	if err != nil {
 		return nil, &actions.Error{
