@@ -111,7 +111,8 @@ type Config struct {
 	// waits for that up to a second; what a stream does not take then is written later,
 	// up to 16 MiB. Nil discards.
 	Stdout, Stderr io.Writer
-	// Log takes one line per invocation. What it writes to Stdout or Stderr becomes part
+	// Log takes one line per invocation, and over DEEPaaS what the model printed: at Warn
+	// if the call failed by its fault or the server's, else at Info. What it writes to Stdout or Stderr becomes part
 	// of an activation's logs. Nil discards.
 	Log *slog.Logger
 	// Version is the program's version, for /healthz and /metrics.

@@ -95,7 +95,7 @@ func (s *Server) deepaas(ctx context.Context, r *request, verb actions.Verb,
 	do func(context.Context, *call, actions.Model, *request) (response, error),
 ) response {
 	c := &call{
-		protocol: "deepaas", requestID: r.id, start: time.Now(),
+		protocol: deepaas, requestID: r.id, start: time.Now(),
 		request: actions.Request{Model: r.model, Verb: verb, ID: r.id},
 	}
 	var resp response

@@ -142,12 +142,15 @@ func message(e *actions.Error) string {
 const maxShown = 200
 
 // short cuts what a caller sent for a message.
-func short(s string) string {
-	if len(s) <= maxShown {
+func short(s string) string { return cut(s, maxShown) }
+
+// cut cuts a text to a number of bytes, and marks that it did.
+func cut(s string, limit int) string {
+	if len(s) <= limit {
 		return s
 	}
 	const more = "…"
-	end := maxShown - len(more)
+	end := limit - len(more)
 	for end > 0 && !utf8.RuneStart(s[end]) {
 		end--
 	}

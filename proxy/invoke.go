@@ -18,9 +18,15 @@ const (
 	formType = "application/x-www-form-urlencoded"
 )
 
+// The protocols by name.
+const (
+	openwhisk = "openwhisk"
+	deepaas   = "deepaas"
+)
+
 // A call is one invocation on its way through a protocol.
 type call struct {
-	protocol  string // the protocol's name, for logs and metrics
+	protocol  string // openwhisk or deepaas, for logs and metrics
 	requestID string
 	start     time.Time
 	deadline  time.Time // the platform's; zero when there is none
@@ -124,12 +130,16 @@ func (s *Server) observe(ctx context.Context, c *call, err error) *actions.Error
 			level = slog.LevelError
 		}
 	}
-	s.printedBy(c.response.Logs)
-	if e != nil && len(c.response.Logs) == 0 {
-		s.printedBy(e.Logs)
-	}
 	total := time.Since(c.start)
 	s.metrics.invocation(c, code, total)
+	printed := c.response.Logs
+	if e != nil && len(printed) == 0 {
+		printed = e.Logs
+	}
+	s.printedBy(printed)
+	if c.protocol != openwhisk { // which has the logs of its activations
+		s.logOutput(ctx, c, outputLevel(e), printed)
+	}
 	if !s.log.Enabled(ctx, level) {
 		return e
 	}

@@ -32,7 +32,7 @@ func (s *Server) run(ctx context.Context, r *request) response {
 		return whiskText(http.StatusInternalServerError, "no action defined yet")
 	}
 	c = call{
-		protocol: "openwhisk", requestID: r.id, start: time.Now(),
+		protocol: openwhisk, requestID: r.id, start: time.Now(),
 		request: actions.Request{Model: a.model, Verb: a.verb, ID: r.id},
 	}
 	resp, err := s.activate(ctx, &c, r)
