@@ -157,6 +157,9 @@ func (a *adding) stage(ctx context.Context) error {
 		if a.stagedRepo, err = a.e.bring(ctx, a.src, a.staged); err != nil {
 			return err
 		}
+		if err := hideLogins(a.staged); err != nil {
+			return err
+		}
 	}
 	if !isProject(a.stagedRepo) && !exists(a.stagedRepo, "api.py") {
 		return actions.Errorf(actions.Invalid, "it is not a Python project: it has neither pyproject.toml nor setup.cfg nor setup.py, and no api.py")
@@ -370,7 +373,7 @@ func (a *adding) lockList(ctx context.Context, in installer, i Installed) ([]byt
 	}
 	var list bytes.Buffer
 	fmt.Fprintf(&list, "# %s, installed from %s for Python %s\n", a.name, strings.Join(strings.Fields(a.shown), " "), i.Python)
-	list.Write(frozen)
+	list.WriteString(public(string(frozen)))
 	return list.Bytes(), nil
 }
 

@@ -74,7 +74,7 @@ func (e *Environments) interpreter(python string) (string, error) {
 // environment says to Python alone does not reach it.
 func command(ctx context.Context, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // without a terminal nothing can ask there
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
 	cmd.Env = slices.DeleteFunc(cmd.Environ(), func(v string) bool {
@@ -131,7 +131,7 @@ const maxLines = 12
 // said adds the last lines of its output to the error of a command.
 func said(err error, output []byte) error {
 	var lines []string
-	for line := range strings.Lines(strings.ToValidUTF8(string(output), "\uFFFD")) {
+	for line := range strings.Lines(public(strings.ToValidUTF8(string(output), "\uFFFD"))) {
 		line = strings.TrimRight(line, " \t\r\n")
 		if i := strings.LastIndexByte(line, '\r'); i >= 0 { // a progress bar
 			line = line[i+1:]

@@ -2,14 +2,10 @@ package environment
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"io/fs"
-	"net/url"
 	"os"
-	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/deepfn/deepfn/actions"
@@ -81,43 +77,6 @@ func localSource(abs, shown string, info fs.FileInfo) (source, error) {
 	return src, nil
 }
 
-// gitSource parses what git clones, with a ref behind '#' or, in the last part of the
-// path, behind '@'.
-func gitSource(s string) (source, bool, error) {
-	s = strings.TrimPrefix(s, "git+")
-	remote := strings.HasPrefix(s, "git@") && strings.Contains(s, ":")
-	for _, scheme := range []string{"https://", "ssh://", "file://"} {
-		remote = remote || strings.HasPrefix(s, scheme)
-	}
-	if !remote {
-		if scheme, _, ok := strings.Cut(s, "://"); ok {
-			return source{}, false, actions.Errorf(actions.Invalid, "%.20s:// is not cloned from; use https, ssh or file", scheme)
-		}
-		return source{}, false, nil
-	}
-	from, ref, found := strings.Cut(s, "#")
-	if at := strings.LastIndexByte(s, '@'); !found && at > strings.LastIndexAny(s, "/:") {
-		from, ref = s[:at], s[at+1:]
-	}
-	if strings.HasPrefix(ref, "-") || strings.ContainsAny(s, " \t\n\x00") {
-		return source{}, false, actions.Errorf(actions.Invalid, "%.100q is not the address of a repository", redacted(s))
-	}
-	base := strings.TrimSuffix(path.Base(strings.TrimRight(strings.ReplaceAll(from, ":", "/"), "/")), ".git")
-	if base == "" || base == "." || base == ".." {
-		base = "module"
-	}
-	return source{kind: sourceGit, from: from, ref: ref, base: base}, true, nil
-}
-
-// redacted is an address without the name and the password in it.
-func redacted(s string) string {
-	if u, err := url.Parse(s); err == nil && u.Host != "" && u.User != nil {
-		u.User = nil
-		return u.String()
-	}
-	return s
-}
-
 // bring puts the source into the folder into, which it makes, and returns the folder of
 // the module in there.
 func (e *Environments) bring(ctx context.Context, src source, into string) (string, error) {
@@ -150,39 +109,6 @@ func (e *Environments) bring(ctx context.Context, src source, into string) (stri
 		c := copier{e: e, left: e.cfg.MaxSource}
 		return dir, c.folder(ctx, from, dir)
 	}
-}
-
-// commitHash is the full name of a commit.
-var commitHash = regexp.MustCompile(`^[0-9a-f]{40}$`)
-
-// clone clones the newest commit of a repository, or that of a ref.
-func (e *Environments) clone(ctx context.Context, src source, dir string) error {
-	if e.cfg.Offline && !filepath.IsAbs(src.from) && !strings.HasPrefix(src.from, "file://") {
-		return actions.Errorf(actions.Unavailable, "cloning is switched off (offline)")
-	}
-	from := src.from
-	if filepath.IsAbs(from) {
-		from = "file://" + from // --depth is ignored for a path
-	}
-	commands := [][]string{{"clone", "--depth", "1", "--recurse-submodules", "--shallow-submodules", "--", from, dir}}
-	switch {
-	case commitHash.MatchString(src.ref):
-		commands = [][]string{
-			{"init", "--quiet", "--", dir},
-			{"-C", dir, "fetch", "--depth", "1", "--", from, src.ref},
-			{"-C", dir, "checkout", "--quiet", "FETCH_HEAD"},
-		}
-	case src.ref != "":
-		commands[0] = append([]string{"clone", "--branch", src.ref}, commands[0][1:]...)
-	}
-	for _, args := range commands {
-		cmd := command(ctx, "git", args...)
-		cmd.Env = append(cmd.Env, "GIT_TERMINAL_PROMPT=0", "GIT_ALLOW_PROTOCOL=https:ssh:file")
-		if err := e.tool(cmd); err != nil {
-			return fmt.Errorf("git %s %s: %w", strings.TrimPrefix(args[0], "-C"), redacted(src.from), err)
-		}
-	}
-	return nil
 }
 
 // A copier copies a folder and counts its bytes and files.
