@@ -7,6 +7,8 @@ which concerns the process, then ``run(wire)``, which is the conversation, then 
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import gc
 import os
 import queue
@@ -249,6 +251,11 @@ class _Server:
         finally:
             told.close()
 
+    def _again(self, number: int) -> None:
+        """Send the signal once more, some time later."""
+        time.sleep(_PATIENCE)
+        signal.pthread_kill(self._main, number)
+
     def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
         """End the running call, if it is the one whose caller has left.
 
@@ -257,9 +264,11 @@ class _Server:
         if not self._armed or self._wire.canceled(0) != self._id:
             return
         if _fragile(frame):
-            again = threading.Timer(_PATIENCE, signal.pthread_kill, (self._main, number))
-            again.daemon = True
-            again.start()
+            # Not by threading: its locks are not reentrant, and the main thread may hold one
+            # of them here. A thread that waits all the time would be there when the model
+            # forks, which Python warns of.
+            with contextlib.suppress(RuntimeError):  # there are too many threads
+                _thread.start_new_thread(self._again, (number,))
             return
         self._armed = False
         raise _Canceled
