@@ -135,10 +135,10 @@ def test_a_validation_error_without_messages_is_the_models_own() -> None:
     assert failure.of(ValidationError(None)).code == "failed"
 
 
+@pytest.mark.stack("deepaas")
 def test_exceptions_of_aiohttp() -> None:
-    web = pytest.importorskip("aiohttp.web") if "deepaas" in sys.prefix else None
-    if web is None:
-        return
+    from aiohttp import web
+
     cases = [
         (web.HTTPBadRequest(reason="no picture"), "invalid", "no picture", 400),
         (web.HTTPBadRequest(text="long text"), "invalid", "long text", 400),
