@@ -25,12 +25,12 @@ const group = "deepaas.v2.model"
 // where a distribution was installed from, when that was no index.
 const whatIsThere = `
 import importlib.metadata, json, sys
-found, seen = [], set()
-for dist in importlib.metadata.distributions():
+found, broken, seen = [], [], set()
+def look(dist):
     meta = dist.metadata
     key = ((meta and meta.get("Name")) or "").lower().replace("_", "-")
     if not key or key in seen:
-        continue
+        return
     seen.add(key)
     entries = [e.name for e in dist.entry_points if e.group == "deepaas.v2.model"]
     old = any(e.group == "deepaas.model" for e in dist.entry_points)
@@ -40,7 +40,12 @@ for dist in importlib.metadata.distributions():
             "author": meta.get("Author") or meta.get("Author-email") or "", "direct": direct, "old": old,
             "license": meta.get("License-Expression") or meta.get("License") or "", "source": meta.get("Home-page") or "",
             "urls": meta.get_all("Project-URL") or [], "entry_points": sorted(set(entries))})
-json.dump(found, sys.stdout)
+for dist in importlib.metadata.distributions():
+    try:
+        look(dist)
+    except Exception as e:
+        broken.append("%s: %s: %s" % (getattr(dist, "_path", "?"), type(e).__name__, e))
+json.dump({"found": found, "broken": broken}, sys.stdout)
 `
 
 // A distribution is one that has entry points, or was installed from a file or a folder.
@@ -62,14 +67,20 @@ type distribution struct {
 // not among them.
 func (e *Environments) survey(ctx context.Context, venv, where string) ([]distribution, error) {
 	out, err := query(ctx, binary(venv), "-I", "-c", whatIsThere)
-	var found []distribution
+	var there struct {
+		Found  []distribution `json:"found"`
+		Broken []string       `json:"broken"`
+	}
 	if err == nil {
-		err = json.Unmarshal(out, &found)
+		err = json.Unmarshal(out, &there)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("looking for the module: %w", err)
 	}
-	found = slices.DeleteFunc(found, func(d distribution) bool { return d.Name == "deepaas" })
+	for _, what := range there.Broken {
+		e.cfg.Log.Warn("distribution left out, its metadata is broken", "path", venv, "error", what)
+	}
+	found := slices.DeleteFunc(there.Found, func(d distribution) bool { return d.Name == "deepaas" })
 	for _, d := range found {
 		if u, err := url.Parse(d.Direct); err == nil && d.Direct != "" && same(u.Path, where) {
 			return []distribution{d}, nil
