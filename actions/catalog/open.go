@@ -249,26 +249,8 @@ func plain(runtime, dir, name string, spec any) (actions.Model, error) {
 	return m, m.Validate()
 }
 
-// modelName makes a name that a model can have of any text, "function" when nothing of
-// it is left.
-func modelName(s string) string {
-	const most = 63
-	name := strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '-', r == '_', r == '.':
-			return r
-		case r >= 'A' && r <= 'Z':
-			return r - 'A' + 'a'
-		}
-		return '-'
-	}, s)
-	name = strings.TrimLeft(name, "-_.")
-	name = strings.TrimRight(name[:min(len(name), most)], "-_.")
-	if name == "" {
-		return "function"
-	}
-	return name
-}
+// modelName makes a name that a model can have of any text.
+func modelName(s string) string { return actions.ModelName(s, "function") }
 
 // declaresModule finds the group of entry points in the files of a Python project. In a
 // setup.py it may be an argument, a dictionary or a text.

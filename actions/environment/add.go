@@ -135,7 +135,7 @@ func (a *adding) prepare(ctx context.Context, from string) error {
 	if err := a.stage(ctx); err != nil {
 		return err
 	}
-	a.name = cmp.Or(a.options.Name, modelName(cmp.Or(a.options.EntryPoint, a.declaredName(), a.src.base)))
+	a.name = cmp.Or(a.options.Name, actions.ModelName(cmp.Or(a.options.EntryPoint, a.declaredName(), a.src.base), "module"))
 	a.home = filepath.Join(cfg.Dir, a.name)
 	return nil
 }

@@ -234,22 +234,6 @@ func isModelName(s string) bool {
 	return (actions.Model{Name: s, Runtime: actions.Python}).Validate() == nil
 }
 
-// modelName makes a name that a model can have.
-func modelName(s string) string {
-	name := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.", r) {
-			return r
-		}
-		return '-'
-	}, strings.ToLower(s))
-	name = strings.TrimLeft(name, "-_.")
-	name = strings.TrimRight(name[:min(len(name), 63)], "-_.")
-	if name == "" {
-		return "module"
-	}
-	return name
-}
-
 // wheelEntryPoint is the entry point that a wheel declares, "" when none is seen.
 func wheelEntryPoint(name string) string {
 	z, err := zip.OpenReader(name)
