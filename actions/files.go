@@ -11,6 +11,22 @@ import (
 	"unicode/utf8"
 )
 
+// ParseFiles decodes the value of an argument that is a file, or an array of files, from
+// JSON: each is base64, a data: URI or {"data", "filename", "content_type"}. The value has
+// to be valid JSON. The files have the argument's name. The error is an *Error, Invalid,
+// with the argument in Fields.
+func ParseFiles(name string, value json.RawMessage) ([]File, error) {
+	var files []File
+	err := errNotJSON()
+	if value = bytes.TrimSpace(value); len(value) > 0 {
+		files, err = Argument{Name: name, Type: TypeFile}.filesFromJSON(value)
+	}
+	if err != nil {
+		return nil, &Error{Code: Invalid, Msg: name + " " + err.Error(), Fields: map[string][]string{name: {err.Error()}}}
+	}
+	return files, nil
+}
+
 // filesFromText decodes files that came as texts, base64 or data: URIs.
 func (a Argument) filesFromText(texts []string) ([]File, error) {
 	files := make([]File, 0, len(texts))

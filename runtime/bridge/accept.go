@@ -3,7 +3,6 @@ package bridge
 import (
 	"encoding/json"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/deepfn/deepfn/actions"
@@ -47,49 +46,16 @@ func choices(p *parameter) []string {
 	return all
 }
 
-// choose returns the first of those offered that an Accept header likes best.
-func choose(accept string, offered []string) (string, bool) {
-	best, most := "", 0.0
-	for _, o := range offered {
-		if q := quality(accept, o); q > most {
-			best, most = o, q
-		}
+// choose returns the first of those offered that an Accept header likes best. One that the
+// caller names as the server does need not be a media type.
+func choose(wanted string, offered []string) (string, bool) {
+	if slices.Contains(offered, wanted) {
+		return wanted, true
 	}
-	return best, most > 0
-}
-
-// quality returns how much an Accept header likes a media type, 0 for not at all. The most
-// specific range counts.
-func quality(accept, media string) float64 {
-	kind, _, _ := strings.Cut(media, "/")
-	q, closest := 0.0, 0
-	for part := range strings.SplitSeq(accept, ",") {
-		r, params, _ := strings.Cut(strings.TrimSpace(part), ";")
-		r = strings.ToLower(strings.TrimSpace(r))
-		closeness := 0
-		switch r {
-		case strings.ToLower(media):
-			closeness = 3
-		case strings.ToLower(kind) + "/*":
-			closeness = 2
-		case "*/*":
-			closeness = 1
-		}
-		if closeness > closest {
-			closest, q = closeness, weight(params)
-		}
+	accept, err := actions.ParseAccept(wanted)
+	if err != nil {
+		return "", false // nothing that is offered
 	}
-	return q
-}
-
-// weight returns the q of the parameters of a range.
-func weight(params string) float64 {
-	for p := range strings.SplitSeq(params, ";") {
-		if text, ok := strings.CutPrefix(strings.TrimSpace(strings.ToLower(p)), "q="); ok {
-			if q, err := strconv.ParseFloat(text, 64); err == nil && q >= 0 && q <= 1 {
-				return q
-			}
-		}
-	}
-	return 1
+	chosen := accept.Choose(offered...)
+	return chosen, chosen != ""
 }

@@ -23,7 +23,7 @@ func FuzzReply(f *testing.F) {
 		r := &reply{status: status, contentType: contentType, body: body}
 		resp, err := r.response()
 		if err == nil {
-			if resp.ContentType == "" || resp.ContentType == jsonType && r.isJSON() && !json.Valid(resp.Data) {
+			if resp.ContentType == "" || resp.ContentType == jsonType && actions.IsJSON(r.contentType) && !json.Valid(resp.Data) {
 				t.Fatalf("got %q %q", resp.ContentType, resp.Data)
 			}
 			return

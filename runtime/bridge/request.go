@@ -2,9 +2,7 @@ package bridge
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"maps"
 	"mime"
 	"mime/multipart"
@@ -180,24 +178,14 @@ func (d *draft) takeFiles(name string, raw json.RawMessage) (bool, error) {
 	if string(raw) == "null" {
 		return false, nil
 	}
-	list := []json.RawMessage{raw}
-	if isFile && raw[0] == '[' {
-		_ = json.Unmarshal(raw, &list) // it is valid
-	}
 	if !isFile && !looksLikeFile(raw) {
 		return false, nil
 	}
-	for _, element := range list {
-		f, err := fileOf(element)
-		if err != nil {
-			return false, &actions.Error{
-				Code: actions.Invalid, Msg: name + ": " + err.Error(), Err: err,
-				Fields: map[string][]string{name: {err.Error()}},
-			}
-		}
-		f.Name = name
-		d.files = append(d.files, f)
+	files, err := actions.ParseFiles(name, raw)
+	if err != nil {
+		return false, err
 	}
+	d.files = append(d.files, files...)
 	return true, nil
 }
 
@@ -216,48 +204,6 @@ func looksLikeFile(raw json.RawMessage) bool {
 		}
 	}
 	return members["filename"] != nil || members["content_type"] != nil
-}
-
-// fileOf reads a file from JSON.
-func fileOf(raw json.RawMessage) (actions.File, error) {
-	var f struct {
-		Data        *string `json:"data"`
-		Filename    string  `json:"filename"`
-		ContentType string  `json:"content_type"`
-	}
-	var text string
-	if json.Unmarshal(raw, &text) == nil {
-		f.Data = &text
-	} else if json.Unmarshal(raw, &f) != nil || f.Data == nil {
-		return actions.File{}, errors.New(`a file is a base64 string, a data: URI or {"data": "…", "filename": "…", "content_type": "…"}`)
-	}
-	encoded, isText := *f.Data, false
-	if rest, ok := strings.CutPrefix(encoded, "data:"); ok {
-		head, data, ok := strings.Cut(rest, ",")
-		if !ok {
-			return actions.File{}, errors.New("the data: URI has no comma")
-		}
-		media, base := strings.CutSuffix(head, ";base64")
-		encoded, isText = data, !base
-		if f.ContentType == "" {
-			f.ContentType = media
-		}
-	}
-	if isText {
-		plain, err := url.PathUnescape(encoded)
-		return actions.File{Data: []byte(plain), Filename: f.Filename, ContentType: f.ContentType}, err
-	}
-	data, err := decode(encoded)
-	if err != nil {
-		return actions.File{}, errors.New("it is not base64")
-	}
-	return actions.File{Data: data, Filename: f.Filename, ContentType: f.ContentType}, nil
-}
-
-// decode reads base64 of either alphabet, with or without padding.
-func decode(text string) ([]byte, error) {
-	text = strings.NewReplacer("\r", "", "\n", "", "-", "+", "_", "/").Replace(text)
-	return base64.RawStdEncoding.DecodeString(strings.TrimRight(text, "="))
 }
 
 // write makes the body of the form, if there is one.

@@ -80,18 +80,12 @@ func (s *server) do(ctx context.Context, method, address string, out *outgoing, 
 	return r, nil
 }
 
-// isJSON reports whether the server says that its answer is JSON.
-func (r *reply) isJSON() bool {
-	media, _, err := mime.ParseMediaType(r.contentType)
-	return err == nil && (media == jsonType || strings.HasSuffix(media, "+json"))
-}
-
 // response makes a response of a prediction.
 func (r *reply) response() (actions.Response, error) {
 	if err := r.failure(); err != nil {
 		return actions.Response{}, err
 	}
-	if !r.isJSON() {
+	if !actions.IsJSON(r.contentType) {
 		contentType := r.contentType
 		if contentType == "" {
 			contentType = "application/octet-stream"

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"mime"
 	"strings"
 
 	"github.com/deepfn/deepfn/actions"
@@ -96,17 +95,9 @@ func describeResponse(resp *actions.Response) *resultFile {
 		ContentType: resp.ContentType,
 		Filename:    resp.Filename,
 		Size:        int64(len(resp.Data)),
-		JSON:        isJSONType(resp.ContentType) && json.Valid(resp.Data),
+		// An answer without a media type may be JSON.
+		JSON: (resp.ContentType == "" || actions.IsJSON(resp.ContentType)) && json.Valid(resp.Data),
 	}
-}
-
-// isJSONType says whether a media type may be that of JSON; an absent one may.
-func isJSONType(contentType string) bool {
-	if contentType == "" {
-		return true
-	}
-	media, _, err := mime.ParseMediaType(contentType)
-	return err == nil && (media == "application/json" || strings.HasSuffix(media, "+json"))
 }
 
 func isObject(data []byte) bool {
