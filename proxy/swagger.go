@@ -196,7 +196,7 @@ func definitions() fields {
 		"Training": object(fields{
 			"date": text, "args": fields{"type": "object"}, "uuid": text,
 			"status":  fields{"type": "string", "enum": []string{"running", "error", "done", "cancelled", "interrupted"}},
-			"message": text, "result": object(fields{"output": fields{}, "finish_date": text, "duration": text}),
+			"queued": fields{"type": "boolean"}, "message": text, "result": object(fields{"output": fields{}, "finish_date": text, "duration": text}),
 			"progress": object(fields{"fraction": fields{"type": "number"}, "text": text}),
 		}, "date", "args", "uuid", "status"),
 		"TrainingList": list("Training"),

@@ -41,6 +41,9 @@ func (s *Server) submit(ctx context.Context, c *call, m actions.Model, r *reques
 	if err != nil {
 		return response{}, err
 	}
+	if job.State == actions.JobQueued { // each is at first: the answer has no more than upstream's
+		job.State = actions.JobRunning
+	}
 	return pageResponse(jobDocument(&job)), nil
 }
 
@@ -117,7 +120,10 @@ func jobDocument(j *actions.Job) *document {
 	doc.set("args", object(j.Args))
 	doc.set("uuid", j.ID)
 	switch j.State {
-	case actions.JobQueued, actions.JobRunning:
+	case actions.JobQueued: // for which DEEPaaS has no word
+		doc.set("status", "running")
+		doc.set("queued", true)
+	case actions.JobRunning:
 		doc.set("status", "running")
 	case actions.JobDone:
 		doc.set("status", string(j.State))
@@ -145,7 +151,11 @@ func jobResult(j *actions.Job) *document {
 	}
 	result.set("output", output)
 	result.set("finish_date", pythonTime(j.Finished))
-	result.set("duration", pythonDuration(j.Finished.Sub(j.Created)))
+	began := j.Started
+	if began.IsZero() {
+		began = j.Created
+	}
+	result.set("duration", pythonDuration(j.Finished.Sub(began)))
 	return result
 }
 

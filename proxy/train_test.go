@@ -154,15 +154,19 @@ func TestTrainings(t *testing.T) {
 			j.Result, j.Finished = json.RawMessage(`[1,2]`), begun.Add(3005668*time.Microsecond)
 		}),
 		job("n", actions.JobDone, func(j *actions.Job) { j.Finished = begun.Add(25 * time.Hour) }),
+		job("w", actions.JobDone, func(j *actions.Job) { // it waited for an hour
+			j.Started, j.Finished = begun.Add(time.Hour), begun.Add(time.Hour+2*time.Second)
+		}),
 		job("e", actions.JobFailed, func(j *actions.Job) { j.Error = "ValueError: x" }),
 		job("c", actions.JobCancelled, none),
 		job("i", actions.JobInterrupted, func(j *actions.Job) { j.Error, j.Args = "the server ended", nil }),
 	}
 	want := []string{
-		head("q") + `"running"}`,
+		head("q") + `"running", "queued": true}`,
 		head("r") + `"running", "progress": {"fraction": 0.42, "text": "epoch 3"}}`,
 		head("d") + `"done", "result": {"output": [1, 2], "finish_date": "2026-01-02 03:04:08.605668", "duration": "0:00:03.005668"}}`,
 		head("n") + `"done", "result": {"output": null, "finish_date": "2026-01-03 04:04:05.600000", "duration": "1 day, 1:00:00"}}`,
+		head("w") + `"done", "result": {"output": null, "finish_date": "2026-01-02 04:04:07.600000", "duration": "0:00:02"}}`,
 		head("e") + `"error", "message": "ValueError: x"}`,
 		head("c") + `"cancelled"}`,
 		strings.Replace(head("i"), `{"a": 1}`, `{}`, 1) + `"interrupted", "message": "the server ended"}`,
