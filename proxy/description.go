@@ -69,14 +69,20 @@ func signature(d *actions.Description, verb actions.Verb) *actions.Signature {
 }
 
 // modelDocument is a model's metadata: DEEPaaS' three fields, what the module says of
-// itself, which may change them, then what the action says and the module does not.
+// itself, which may change them as upstream's modules can, then what the action says and
+// the module does not.
 func (s *Server) modelDocument(m actions.Model, d *actions.Description) *document {
 	doc := &document{}
 	doc.set("id", m.Name)
 	doc.set("name", m.Name)
-	doc.set("links", []link{{Rel: "self", Href: s.base + "/v2/models/" + url.PathEscape(m.Name)}})
+	self := []link{{Rel: "self", Href: s.base + "/v2/models/" + url.PathEscape(m.Name)}}
+	doc.set("links", self)
 	if d != nil {
 		doc.merge(d.Metadata)
+	}
+	if m.Runtime == actions.HTTP { // the server behind has a name and routes of its own
+		doc.set("id", m.Name)
+		doc.set("links", self)
 	}
 	for _, text := range []struct{ name, value string }{
 		{"title", m.Title},

@@ -81,6 +81,24 @@ func TestModuleDocumentOfExecutable(t *testing.T) {
 	}
 }
 
+// A server behind this one has its own name and its own routes, which are not those here.
+func TestModuleDocumentOfHTTP(t *testing.T) {
+	mod := module()
+	mod.m.Runtime = actions.HTTP
+	const metadata = `{"id":"tiny","name":"tiny","links":[{"rel":"self","href":"/v2/models/tiny"}],"x":1}`
+	inv := &fakeInvoker{
+		info: []byte(`{"metadata":` + metadata + `,"predict":{"parameters":[],"open":true},"train":null}`), answer: answering(jsonType, metadata),
+	}
+	s, _ := newServer(t, Config{Invoker: inv, Catalog: mod, BasePath: "/b"})
+	const want = `{"id": "mod", "name": "tiny", "links": [{"rel": "self", "href": "/b/v2/models/mod"}], "x": 1, ` +
+		`"arguments": [], "runtime": {"name": "http", "predict": true, "train": null}}`
+	wantResponse(t, get(t, s, "/b/v2/models/"), 200, `{"models": [`+want+`]}`)
+	wantResponse(t, get(t, s, "/b/v2/models/mod/"), 200, want)
+	if inv.calls() != 1 {
+		t.Errorf("got %d calls, want 1", inv.calls())
+	}
+}
+
 func TestDescriptionsAreKept(t *testing.T) {
 	var ds descriptions
 	raw := json.RawMessage(modInfo)
