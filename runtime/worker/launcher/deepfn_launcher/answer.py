@@ -24,6 +24,7 @@ import tempfile
 from typing import Any, BinaryIO, Iterator, List, Mapping, Optional, Union
 
 from . import jsonable
+from .failure import with_article
 from .wire import Buffer, Fill, too_large
 from .words import JSON_TYPE, Call, Failure, Model
 
@@ -284,7 +285,8 @@ def _returned(result: Any, accept: str) -> Answer:
     """Return the answer of an UploadedFile or a ReturnedFile: the file that it names."""
     path = result.filename
     if not isinstance(path, (str, os.PathLike)):
-        raise Failure("failed", f"predict returned a {type(result).__name__} without a filename")
+        kind = with_article(type(result).__name__)
+        raise Failure("failed", f"predict returned {kind} without a filename")
     shown = result.original_filename or path
     return _file(_opened(path), accept, str(result.content_type or ""), shown)
 

@@ -11,9 +11,10 @@ marshmallow that the module itself imports:
 - a List field collects all values of a repeated name, every other field takes the first;
 - names that no field declares are ignored.
 
-Beyond them, a file may come in JSON (see incoming.from_json), because a platform that
-invokes with JSON has no other way; for the same reason, arguments in such an invocation
-are found in JSON whatever their location.
+Beyond them, an object may be text in JSON where there is nothing but text, because a query
+string and a form have no other way to hold one; and a file may come in JSON (see
+incoming.from_json), because a platform that invokes with JSON has no other way. For the
+same reason, arguments in such an invocation are found in JSON whatever their location.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from . import accept as negotiation
 from . import jsonable
-from .failure import fields_of
+from .failure import fields_of, sentence, with_article
 from .incoming import Incoming, NotAFile, deliver, from_json, incoming, is_data_uri
 from .words import (
     FROM_CONTEXT,
@@ -121,6 +122,8 @@ class _Spec:
         self.places: Tuple[str, ...] = (where,) if where else _EVERYWHERE
         self.multiple = has_base(field, "List") and not has_base(field, "DelimitedList")
         self.nested_many = has_base(field, "Nested") and bool(getattr(field, "many", False))
+        nested = has_base(field, "Nested") and not self.nested_many
+        self.object = nested or has_base(field, "Mapping")
         self.file = _FILE if is_file(field) else _MAYBE_FILE if may_be_file(field) else _NO_FILE
 
 
@@ -255,10 +258,10 @@ class Arguments:
         bulk = self._nested_many and isinstance(sources.json, list)
         if not bulk and not isinstance(sources.json, dict):
             raise _invalid({"json": ["Invalid input type."]})
-        parsed, wrong = self._collect(sources, store)
+        parsed, wrong, objects = self._collect(sources, store)
         content_type = self._negotiate(parsed, sources, values.accept)
-        given = dict(parsed)
-        kwargs = self._load(parsed, wrong)
+        given = {**parsed, **objects}
+        kwargs = self._load(parsed, wrong, objects)
         for name in [k for k in kwargs if isinstance(k, str) and k.startswith("__ow_")]:
             del kwargs[name]
         delivered = {k: deliver(v) for k, v in kwargs.items()}
@@ -274,10 +277,14 @@ class Arguments:
 
     def _collect(
         self, sources: Sources, store: Store
-    ) -> Tuple[Dict[str, Any], Dict[str, List[str]]]:
-        """Find the value of each field; return them and what is wrong with files."""
+    ) -> Tuple[Dict[str, Any], Dict[str, List[str]], Dict[str, Any]]:
+        """Find the value of each field.
+
+        Return them, what is wrong with files, and the objects that texts among them hold.
+        """
         parsed: Dict[str, Any] = {}
         wrong: Dict[str, List[str]] = {}
+        objects: Dict[str, Any] = {}
         for spec in self._specs:
             place, value = sources.find(spec)
             if value is _ABSENT:
@@ -290,9 +297,13 @@ class Arguments:
                     continue
             if value is not _ABSENT:
                 parsed[spec.wire] = value
+            if spec.object and place != _JSON and isinstance(value, str):
+                found = _object(value)
+                if found is not None:
+                    objects[spec.wire] = found
         if self.open:
             parsed.update(sources.rest(spec.wire for spec in self._specs))
-        return parsed, wrong
+        return parsed, wrong, objects
 
     def _negotiate(self, parsed: Dict[str, Any], sources: Sources, header: str) -> str:
         """Put the media type for predict among the arguments; return the answer's."""
@@ -333,28 +344,55 @@ class Arguments:
         parsed[wire] = match.choice
         return match.content_type
 
-    def _load(self, parsed: Dict[str, Any], wrong: Dict[str, List[str]]) -> Dict[str, Any]:
-        """Let the fields check and convert; return the arguments by key."""
+    def _load(
+        self, parsed: Dict[str, Any], wrong: Dict[str, List[str]], objects: Mapping[str, Any]
+    ) -> Dict[str, Any]:
+        """Let the fields check and convert; return the arguments by key.
+
+        ``objects`` are what texts in ``parsed`` may be instead, if their fields refuse text.
+        """
         if self._schema is None:
             return {}
-        try:
-            loaded = self._schema.load(parsed)
-        except Exception as err:
-            if not hasattr(err, "messages") or not has_base(err, "ValidationError"):
-                raise
-            messages = fields_of(err.messages)
-            messages.update(wrong)
-            raise _invalid(messages) from None
+        # A module may read the text itself, and may do so in place.
+        loaded, refused = self._checked(dict(parsed))
+        instead = {name: objects[name] for name in objects if name in refused}
+        if instead:
+            try:
+                loaded, refused = self._checked({**parsed, **instead})
+            except Exception:  # its own field wants text, and has said what is wrong with it
+                loaded = None
+        if refused:
+            raise _invalid({**refused, **wrong})
         if wrong:
             raise _invalid(wrong)
         if not isinstance(loaded, Mapping):
-            kind = type(loaded).__name__
-            raise Failure("failed", f"the schema of the arguments loads a {kind}, not a dict")
+            kind = with_article(type(loaded).__name__)
+            raise Failure("failed", f"the schema of the arguments loads {kind}, not a dict")
         kwargs = dict(loaded)
         for name, default in self._shared:
             if kwargs.get(name, _ABSENT) is default:
                 kwargs[name] = copy.deepcopy(default)
         return kwargs
+
+    def _checked(self, parsed: Dict[str, Any]) -> Tuple[Any, Dict[str, List[str]]]:
+        """Return what the fields make of the values, or what is wrong with them by name."""
+        try:
+            return self._schema.load(parsed), {}
+        except Exception as err:
+            if not hasattr(err, "messages") or not has_base(err, "ValidationError"):
+                raise
+            return None, fields_of(err.messages) or {"_schema": ["Invalid input."]}
+
+
+def _object(text: str) -> Optional[Dict[str, Any]]:
+    """Return the JSON object that a text is, None for any other text."""
+    if not text.lstrip(" \t\r\n").startswith("{"):
+        return None
+    try:
+        value = jsonable.loads(text.encode("utf-8", "surrogatepass"))
+    except Failure:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _shared_defaults(fields: Mapping[str, Any]) -> List[Tuple[str, Any]]:
@@ -422,8 +460,7 @@ def _file(spec: _Spec, place: str, value: Any, store: Store) -> Any:
 
 
 def _invalid(fields: Mapping[str, List[str]]) -> Failure:
-    said = "; ".join("{}: {}".format(name, " ".join(msgs)) for name, msgs in fields.items())
-    return Failure("invalid", said, fields=fields)
+    return Failure("invalid", sentence(fields), fields=fields)
 
 
 def _choices(field: Any) -> List[str]:
@@ -450,7 +487,8 @@ def _schema(declared: Any) -> Any:
     if _is_schema(declared):
         return declared() if isinstance(declared, type) else declared
     if not isinstance(declared, Mapping):
-        raise Failure("failed", f"it returned a {type(declared).__name__}, not a dict of fields")
+        kind = with_article(type(declared).__name__)
+        raise Failure("failed", f"it returned {kind}, not a dict of fields")
     library = None
     for key, field in declared.items():
         found = _library(field)

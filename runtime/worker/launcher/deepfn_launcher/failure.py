@@ -85,7 +85,7 @@ def _validation(exc: BaseException, names: FrozenSet[str]) -> Optional[Failure]:
     if not isinstance(messages, (dict, list, str)) or not messages:
         return None
     fields = fields_of(messages)
-    return Failure("invalid", bounded(_sentence(fields)), fields=fields)
+    return Failure("invalid", bounded(sentence(fields)), fields=fields)
 
 
 def fields_of(messages: Any) -> Dict[str, List[str]]:
@@ -113,8 +113,16 @@ def _flat(messages: Any, way: str) -> List[str]:
     return [way + text_of(messages)]
 
 
-def _sentence(fields: Mapping[str, List[str]]) -> str:
-    return "; ".join(f"{name}: {' '.join(texts)}" for name, texts in fields.items())
+def sentence(fields: Mapping[str, List[str]]) -> str:
+    """Return what is wrong with arguments in one line: "a: Too long; b: Not a valid date."."""
+    said = [f"{name}: {' '.join(texts)}" for name, texts in fields.items()]
+    # The messages of marshmallow are sentences, with a stop of their own.
+    return "; ".join([s[:-1] if s.endswith(".") else s for s in said[:-1]] + said[-1:])
+
+
+def with_article(noun: str) -> str:
+    """Return "an object" for "object", "a dict" for "dict"."""
+    return ("an " if noun[:1].lower() in tuple("aeiou") else "a ") + noun
 
 
 def _http(exc: BaseException, names: FrozenSet[str]) -> Optional[Failure]:

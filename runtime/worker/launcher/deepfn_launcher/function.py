@@ -117,7 +117,8 @@ class Function(Model):
             return None
         about = completed(function())
         if about is not None and not isinstance(about, Mapping):
-            raise Failure("failed", f"get_metadata returned a {type(about).__name__}, not a dict")
+            kind = failure.with_article(type(about).__name__)
+            raise Failure("failed", f"get_metadata returned {kind}, not a dict")
         return about
 
     def warm(self) -> None:

@@ -31,7 +31,7 @@ import sys
 import uuid
 from typing import Any, Dict, List, NoReturn, Tuple, Union
 
-from .failure import bounded, describe, text_of
+from .failure import bounded, describe, text_of, with_article
 from .words import Failure, RawJSON
 
 #: How deep a result may be nested.
@@ -99,7 +99,7 @@ def _convert(value: Any) -> Any:
             return better
     if isinstance(value, _LAZY):
         return list(value)
-    raise _Odd(f"a {_name(type(value))}, which has no form in JSON")
+    raise _Odd(f"{with_article(_name(type(value)))}, which has no form in JSON")
 
 
 def _foreign(value: Any) -> Tuple[bool, Any]:
@@ -305,13 +305,17 @@ class _Walk:
         except RecursionError:
             raise
         except Exception as exc:
-            self._fail(f"a {_name(type(value))} that could not be made JSON ({describe(exc)})")
+            self._fail(
+                f"{with_article(_name(type(value)))} that could not be made JSON ({describe(exc)})"
+            )
 
     def _dict(self, value: Any) -> Dict[str, Any]:
         try:
             items = list(value.items())
         except Exception as exc:
-            self._fail(f"a {_name(type(value))} that does not list its items ({describe(exc)})")
+            self._fail(
+                f"{with_article(_name(type(value)))} that does not list its items ({describe(exc)})"
+            )
         result = {}
         for key, member in items:
             name = self._key(key)

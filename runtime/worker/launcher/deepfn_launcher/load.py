@@ -9,6 +9,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import os
+import shlex
 import site
 import sys
 import traceback
@@ -55,7 +56,7 @@ def _put_launcher_last() -> None:
 def _from_file(setup: Setup) -> Model:
     path = os.path.abspath(setup.path)
     if not os.path.isfile(path):
-        raise Failure("not_found", f"no file {path}")
+        raise Failure("not_found", f"no file {path!r}")
     folder = os.path.dirname(path)
     _use_virtualenv(folder)
     packages = _packages(folder)
@@ -75,13 +76,13 @@ def _use_virtualenv(folder: str) -> None:
         return
     sites = sorted(glob.glob(os.path.join(glob.escape(env), "lib", "python*", "site-packages")))
     if not sites:
-        msg = "the folder {} is no virtual environment: it has no lib/python*/site-packages"
+        msg = "the folder {!r} is no virtual environment: it has no lib/python*/site-packages"
         raise Failure("failed", msg.format(env))
     version = "python{}.{}".format(*sys.version_info[:2])
     fitting = [s for s in sites if os.path.basename(os.path.dirname(s)) == version]
     if not fitting:
         made_for = os.path.basename(os.path.dirname(sites[-1]))
-        msg = "deepfn: {} was made for {}; compiled packages in it do not load in {}"
+        msg = "deepfn: {!r} was made for {}; compiled packages in it do not load in {}"
         print(msg.format(env, made_for, version), file=sys.stderr)
     before = list(sys.path)
     for place in fitting or sites[-1:]:
@@ -145,7 +146,7 @@ def _execute(name: str, path: str, package: str) -> types.ModuleType:
         loader = importlib.machinery.SourceFileLoader(name, path)
         spec = importlib.util.spec_from_loader(name, loader)
     if spec is None or spec.loader is None:
-        raise Failure("failed", f"{path} is no Python file")
+        raise Failure("failed", f"{path!r} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -188,8 +189,9 @@ def _from_entry_point(setup: Setup) -> Model:
     name = setup.entry_point
     if not found:
         msg = (
-            "no package in {} declares a model; declare one in its pyproject.toml: "
-            '[project.entry-points."{}"] name = "package.api"'
+            "no package in {!r} declares a model; declare one in its pyproject.toml "
+            "with these two lines:\n"
+            '[project.entry-points."{}"]\nname = "package.api"'
         )
         raise Failure("not_found", msg.format(sys.executable, GROUP))
     if not name and len(names) > 1:
@@ -204,7 +206,7 @@ def _from_entry_point(setup: Setup) -> Model:
         msg = "the model {} is declared several times: {}"
         raise Failure("not_found", msg.format(name, ", ".join(sorted(values))))
     value, point = next(iter(values.items()))
-    target = _guarded(f"entry point {name} = {value}", point.load)
+    target = _guarded(f"entry point {name} = {value}", point.load, entry=(name, value))
     return DeepaasModule(_object(target, value), value)
 
 
@@ -322,10 +324,13 @@ def _needs_object(target: type) -> bool:
     return False
 
 
-def _guarded(name: str, act: Callable[[], _T], wanted: str = "") -> _T:
+def _guarded(
+    name: str, act: Callable[[], _T], wanted: str = "", entry: Tuple[str, str] = ("", "")
+) -> _T:
     """Run code of the model's; everything that it raises becomes a Failure.
 
-    ``wanted`` is the module that was asked for, whose absence is "not_found".
+    ``wanted`` is the module that was asked for, whose absence is "not_found"; ``entry`` is
+    the name and the value of an entry point that is loaded.
     """
     try:
         return act()
@@ -341,14 +346,30 @@ def _guarded(name: str, act: Callable[[], _T], wanted: str = "") -> _T:
             msg = f"no module {missing!r} in {sys.executable}'s environment"
             raise Failure("not_found", msg) from None
         _print_trace(err)
-        msg = "ModuleNotFoundError: {}; install {} into {}'s environment"
-        what = _PACKAGES.get(missing.partition(".")[0], "it")
-        raise Failure("failed", msg.format(err, what, sys.executable)) from err
+        msg = f"ModuleNotFoundError: {err}; {_how_to_have(missing, entry)}"
+        raise Failure("failed", msg) from err
     except Exception as err:
         _print_trace(err)
         advice = compat.explain(err)
         msg = f"{name}: {type(err).__name__}: {err}"
         raise Failure("failed", msg + ("; " + advice if advice else "")) from err
+
+
+def _how_to_have(missing: str, entry: Tuple[str, str]) -> str:
+    """Return what to do when a module is missing."""
+    name, value = entry
+    target = value.partition(":")[0]
+    top = missing.partition(".")[0]
+    if missing and (target + ".").startswith(missing + "."):
+        return f'the entry point "{name} = {value}" is wrong: it has to name a module that is there'
+    if "." in missing and top == target.partition(".")[0]:
+        return f"the file is missing in the package {top!r}, or the name is wrong"
+    what = _PACKAGES.get(top, top) or "NAME"
+    advice = (
+        "add it to the module's dependencies, or install it too: deepfn add … --with {0}; "
+        "in an interpreter of your own: {1} -m pip install {0}"
+    )
+    return advice.format(shlex.quote(what), shlex.quote(sys.executable))
 
 
 def _print_trace(err: BaseException) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
 
 from . import compat, schema
 from .arguments import Arguments, has_base, may_be_file
+from .failure import with_article
 from .words import Call, Failure, Model, Store, Values
 
 #: The names by which an object is known for a model.
@@ -114,8 +115,8 @@ class DeepaasModule(Model):
         except (NotImplementedError, AttributeError):
             return None
         if about is not None and not isinstance(about, Mapping):
-            msg = "get_metadata of {} returned a {}, not a dict"
-            raise Failure("failed", msg.format(self._name, type(about).__name__))
+            msg = "get_metadata of {} returned {}, not a dict"
+            raise Failure("failed", msg.format(self._name, with_article(type(about).__name__)))
         return about
 
     def warm(self) -> None:

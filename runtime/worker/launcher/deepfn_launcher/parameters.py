@@ -23,6 +23,7 @@ import typing
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import jsonable
+from .failure import sentence
 from .incoming import NotAFile, from_json
 from .words import Failure, Store, Upload
 
@@ -584,8 +585,7 @@ class Parameters:
             except Wrong as exc:
                 wrong[name] = [str(exc)]
         if wrong:
-            said = "; ".join(f"{name}: {' '.join(why)}" for name, why in wrong.items())
-            raise Failure("invalid", said, fields=wrong)
+            raise Failure("invalid", sentence(wrong), fields=wrong)
         if self.open:
             self._rest(values, given, texts, uploads)
         return values

@@ -364,5 +364,5 @@ def test_train_answers_json_only() -> None:
         "application/json",
         b'{"a": "eA=="}',
     )
-    with pytest.raises(Failure, match=r"train returned a object, .* at output"):
+    with pytest.raises(Failure, match=r"train returned an object, .* at output"):
         encoded(object(), verb="train")

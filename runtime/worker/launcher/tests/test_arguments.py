@@ -166,7 +166,7 @@ def test_a_schema_that_makes_objects_is_refused(store: Uploads) -> None:
         def make(self, data: Any, **_: Any) -> Any:
             return object()
 
-    with pytest.raises(Failure, match="loads a object, not a dict"):
+    with pytest.raises(Failure, match="loads an object, not a dict"):
         parse(Made, store)
 
 

@@ -195,7 +195,7 @@ class Itself:
 REFUSED: List[Any] = [
     (circle(), "predict returned a circular structure at predictions.a[3]"),
     (deep(100_000), "predict returned something nested more than 200 deep at predictions[0][0]"),
-    (object(), "predict returned a object, which has no form in JSON at predictions"),
+    (object(), "predict returned an object, which has no form in JSON at predictions"),
     ({"a": [Broken()]}, "Broken, which has no form in JSON at predictions.a[0]"),
     ({"a": int}, "which has no form in JSON at predictions.a"),
     ({"x y": 1j}, "a complex, which has no form in JSON at predictions['x y']"),

@@ -214,7 +214,7 @@ def test_virtualenv_that_is_none(tmp_path: pathlib.Path, load: Any) -> None:
     told = load({"path": str(tmp_path / "api.py")})
     assert told["code"] == "failed"
     assert (
-        "virtualenv is no virtual environment: it has no lib/python*/site-packages" in told["msg"]
+        "virtualenv' is no virtual environment: it has no lib/python*/site-packages" in told["msg"]
     )
 
 
@@ -260,7 +260,7 @@ def test_what_kind_of_file(tmp_path: pathlib.Path, load: Any) -> None:
         ("x = 1 / 0", {}, "failed", "api.py: ZeroDivisionError: division by zero"),
         ("import sys; sys.exit(3)", {}, "failed", "abruptly during initialization. "),
         ("import sys; sys.exit()", {}, "failed", "api.py called sys.exit()."),
-        ("import not_there.sub", {}, "failed", "No module named 'not_there'; install it into "),
+        ("import not_there.sub", {}, "failed", "--with not_there; in an interpreter of your own: "),
         ("raise ModuleNotFoundError('no cv2', name='cv2')", {}, "failed", "opencv-python-headless"),
         ("from json import not_there", {}, "failed", "ImportError: cannot import name"),
         (SMALL + "def get_predict_args(): raise SystemExit(4)", {}, "failed", "called sys.exit(4)"),
@@ -274,7 +274,7 @@ def test_files_that_are_no_models(
     told = load({"path": str(tmp_path / "api.py"), **more})
     assert told["code"] == code
     assert said in told["msg"]
-    if "Error" in said or "install" in said:
+    if "Error" in said or "--with" in said:
         assert "deepfn_launcher" not in told["err"]
         assert "Error" in told["err"]
 
@@ -283,7 +283,7 @@ def test_files_that_are_not_there(tmp_path: pathlib.Path, load: Any) -> None:
     for path in (tmp_path, tmp_path / "none.py"):
         told = load({"path": str(path)})
         assert told["code"] == "not_found"
-        assert told["msg"] == f"no file {path}"
+        assert told["msg"] == f"no file '{path}'"
 
 
 def test_metadata_that_exits(tmp_path: pathlib.Path, load: Any) -> None:
@@ -370,7 +370,7 @@ def test_a_module_in_the_working_folder(tmp_path: pathlib.Path, load: Any) -> No
     [
         ("nobody", "not_found", "no module 'nobody' in "),
         ("pkg.nobody", "not_found", "no module 'pkg.nobody' in "),
-        ("pkg.needs", "failed", "No module named 'not_there'; install it into "),
+        ("pkg.needs", "failed", "--with not_there; in an interpreter of your own: "),
         ("pkg.classes:None_", "not_found", "module pkg.classes has no None_"),
         ("pkg.classes:Demanding", "failed", "making an object of Demanding without arguments: "),
         ("pkg", "failed", "pkg is no model"),
@@ -412,7 +412,34 @@ def test_entry_points_to_choose_from(tmp_path: pathlib.Path, load: Any) -> None:
 def test_no_entry_point(tmp_path: pathlib.Path, load: Any) -> None:
     told = load({}, [tmp_path])
     assert told["code"] == "not_found"
-    assert '[project.entry-points."deepaas.v2.model"] name = "package.api"' in told["msg"]
+    assert '\n[project.entry-points."deepaas.v2.model"]\nname = "package.api"' in told["msg"]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("pkg.apii", 'the entry point "m = pkg.apii" is wrong: '),
+        ("pkgg.api:Model", 'the entry point "m = pkgg.api:Model" is wrong: '),
+        ("pkg.half", "the file is missing in the package 'pkg', or the name is wrong"),
+        ("pkg.needs", "install it too: deepfn add … --with 'setuptools<81'; "),
+        ("pkg.nameless", "--with NAME; "),
+    ],
+)
+def test_entry_points_that_miss_a_module(
+    value: str, said: str, tmp_path: pathlib.Path, load: Any
+) -> None:
+    files = {
+        "pkg/__init__.py": "",
+        "pkg/api.py": SMALL,
+        "pkg/half.py": "import pkg.forgotten\n",
+        "pkg/needs.py": "raise ModuleNotFoundError('none', name='pkg_resources.extern')\n",
+        "pkg/nameless.py": "raise ModuleNotFoundError('none')\n",
+    }
+    write(tmp_path, files)
+    declare(tmp_path, f"m = {value}")
+    told = load({}, [tmp_path])
+    assert told["code"] == "failed"
+    assert said in told["msg"]
 
 
 def test_entry_points_of_one_name(tmp_path: pathlib.Path, load: Any) -> None:
@@ -426,7 +453,7 @@ def test_entry_points_of_one_name(tmp_path: pathlib.Path, load: Any) -> None:
 @pytest.mark.parametrize(
     ("point", "said"),
     [
-        ("m = nobody.api", "No module named 'nobody'; install it"),
+        ("m = nobody.api", 'entry point "m = nobody.api" is wrong'),
         ("m = one:nothing", "has no attribute 'nothing'"),
         ("m = broken", "ZeroDivisionError"),
         ("m = exits", "exits called sys.exit('bye')"),
