@@ -63,8 +63,8 @@ func (g *given) addQuery(origin actions.Origin, query string) error {
 		if pair == "" {
 			continue
 		}
-		if len(g.texts) == maxMembers {
-			return tooManyArguments()
+		if len(g.texts) == maxGiven {
+			return tooManyArguments(maxGiven)
 		}
 		name, value, _ := strings.Cut(pair, "=")
 		name, err := url.QueryUnescape(name)
@@ -118,8 +118,8 @@ func (g *given) addPart(r *request, p part) error {
 			return notUTF8(p.name)
 		}
 		g.files = append(g.files, p.file())
-	case len(g.texts) == maxMembers:
-		return tooManyArguments()
+	case len(g.texts) == maxGiven:
+		return tooManyArguments(maxGiven)
 	case g.size+len(p.data) > maxTexts:
 		return longTexts()
 	default:
@@ -228,8 +228,8 @@ func notEncoded(err error) *actions.Error {
 	return actions.Errorf(actions.Invalid, "the arguments are not URL-encoded: %w", err)
 }
 
-func tooManyArguments() *actions.Error {
-	return actions.Errorf(actions.Invalid, "there are more than %d arguments", maxMembers)
+func tooManyArguments(limit int) *actions.Error {
+	return actions.Errorf(actions.Invalid, "there are more than %d arguments", limit)
 }
 
 // A kind of a body decides how arguments are found in it.

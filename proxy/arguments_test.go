@@ -105,7 +105,7 @@ func TestGivenErrors(t *testing.T) {
 		{"array", "", jsonType, `[1]`, 422, `{"json":["Invalid input type."]}`},
 		{"text", "", jsonType, `"a"`, 422, `{"json":["Invalid input type."]}`},
 		{"bad escape", "a=%zz", "", "", 400, `{"error":"the arguments are not URL-encoded: invalid URL escape \"%zz\"","code":"invalid"}`},
-		{"many arguments", strings.Repeat("a=1&", 1001), "", "", 400, `{"error":"there are more than 1000 arguments","code":"invalid"}`},
+		{"many arguments", strings.Repeat("a=1&", 20001), "", "", 400, `{"error":"there are more than 20000 arguments","code":"invalid"}`},
 		{"not UTF-8 in a query", "a=%ff", "", "", 422, `{"a":["is not UTF-8"]}`},
 		{"name not UTF-8", "%ff=a", "", "", 422, `{"?":["is not UTF-8"]}`},
 		{"file's name not UTF-8", "", mixed, "--b\r\nContent-Disposition: form-data; name=\"\xff\"; filename=x\r\n\r\n1\r\n--b--", 422, `{"?":["is not UTF-8"]}`},

@@ -16,8 +16,8 @@ const (
 	slowBytes = 32 << 10
 	// A refused body is read and thrown away up to drainBytes or drainTime, so that a
 	// client which writes all of it before it reads gets the answer.
-	drainBytes = 64 << 20
-	drainTime  = 5 * time.Second
+	drainBytes = 4 << 30
+	drainTime  = 10 * time.Second
 	// inMemory is how long a body may be and still be in memory, not on disk: most files,
 	// also in base64.
 	inMemory = 8 << 20

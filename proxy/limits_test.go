@@ -75,13 +75,8 @@ func TestTooLarge(t *testing.T) {
 func TestTooLargeToDrain(t *testing.T) {
 	r := start(t, Config{Model: "echo", MaxBody: 1 << 20})
 	c := r.dial(t)
-	_, _ = fmt.Fprintf(c, "POST /run HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", 1<<30)
-	chunk := make([]byte, 1<<20)
-	for range drainBytes / len(chunk) {
-		if _, err := c.Write(chunk); err != nil {
-			t.Fatal(err)
-		}
-	}
+	// Not all of it comes: the server does not wait for it.
+	_, _ = fmt.Fprintf(c, "POST /run HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", int64(drainBytes)+1, make([]byte, 1<<20))
 	br := bufio.NewReader(c)
 	if resp, body := read(t, br, "POST"); resp.StatusCode != 200 || !strings.Contains(body, "over the limit") || !resp.Close {
 		t.Errorf("got %s %s, close %v", resp.Status, body, resp.Close)

@@ -15,8 +15,10 @@ import (
 )
 
 const (
-	// maxParts is how many parts a form may have.
-	maxParts = 1000
+	// maxParts is how many parts a form may have: a long list is a part for each item.
+	maxParts = 20_000
+	// maxGiven is how many texts may go to a model that parses its own arguments.
+	maxGiven = 20_000
 	// maxPartHeader is how many bytes the header of a part may have.
 	maxPartHeader = 8 << 10
 	// maxBoundary is RFC 2046's.

@@ -89,7 +89,7 @@ func TestParseMultipartErrors(t *testing.T) {
 		"other disposition":        {form("--b", `Content-Disposition: attachment; name="a"`, "", "1", "--b--"), "b", "does not say Content-Disposition"},
 		"no name":                  {form("--b", `Content-Disposition: form-data`, "", "1", "--b--"), "b", "does not say Content-Disposition"},
 		"long header":              {form("--b", text, "X: "+strings.Repeat("y", maxPartHeader), "", "1", "--b--"), "b", "more than 8192 bytes"},
-		"many parts":               {strings.Repeat(form("--b", text, "", "1", ""), maxParts+1) + "--b--", "b", "more than 1000 parts"},
+		"many parts":               {strings.Repeat(form("--b", text, "", "1", ""), maxParts+1) + "--b--", "b", "more than 20000 parts"},
 		"boundary of format verbs": {"--%d", "%d", "a boundary is missing"},
 	}
 	for name, tt := range tests {

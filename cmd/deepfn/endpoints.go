@@ -49,6 +49,10 @@ func (srv *server) resolveEndpoints() error {
 	return nil
 }
 
+// maxTraining is how long the result of a training may be: each who asks for its status
+// gets it. Larger things belong into the model's data folder.
+const maxTraining = 8 << 20
+
 // openJobs opens the records of the trainings. Without a folder that can be written to,
 // as in some containers, nothing can be trained, but all else works.
 func (h *house) openJobs(models proxy.Catalog) *jobs.Jobs {
@@ -61,7 +65,8 @@ func (h *house) openJobs(models proxy.Catalog) *jobs.Jobs {
 			}
 			return h.startJob(ctx, m, output)
 		},
-		Log: h.log,
+		MaxResult: maxTraining,
+		Log:       h.log,
 	})
 	if err != nil {
 		h.log.Warn("no trainings: their folder cannot be used; name another with --data", "error", err)
