@@ -113,6 +113,10 @@ func (s *Server) job(ctx context.Context, r *request, answer func(model, id stri
 	return resp
 }
 
+// queuedTime is how long a training waits before its status says so: the status of one
+// that starts at once is never other than upstream's.
+const queuedTime = time.Second
+
 // jobDocument is the status of a training: DEEPaaS' members first, in its order.
 func jobDocument(j *actions.Job) *document {
 	doc := &document{}
@@ -122,7 +126,9 @@ func jobDocument(j *actions.Job) *document {
 	switch j.State {
 	case actions.JobQueued: // for which DEEPaaS has no word
 		doc.set("status", "running")
-		doc.set("queued", true)
+		if time.Since(j.Created) >= queuedTime {
+			doc.set("queued", true)
+		}
 	case actions.JobRunning:
 		doc.set("status", "running")
 	case actions.JobDone:

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -137,7 +138,7 @@ func TestTrainRefused(t *testing.T) {
 
 // The status of a training in all its states, in upstream's words and order.
 func TestTrainings(t *testing.T) {
-	begun := time.Date(2026, 1, 2, 3, 4, 5, 600000000, time.Local)
+	begun := time.Date(1996, 1, 2, 3, 4, 5, 600000000, time.Local)
 	job := func(id string, state actions.JobState, change func(*actions.Job)) actions.Job {
 		j := actions.Job{ID: id, Model: "mod", Verb: actions.Train, Args: json.RawMessage(`{"a":1}`), State: state, Created: begun}
 		change(&j)
@@ -145,7 +146,7 @@ func TestTrainings(t *testing.T) {
 	}
 	none := func(*actions.Job) {}
 	head := func(id string) string {
-		return `{"date": "2026-01-02 03:04:05.600000", "args": {"a": 1}, "uuid": "` + id + `", "status": `
+		return `{"date": "1996-01-02 03:04:05.600000", "args": {"a": 1}, "uuid": "` + id + `", "status": `
 	}
 	jobs := []actions.Job{
 		job("q", actions.JobQueued, none),
@@ -164,9 +165,9 @@ func TestTrainings(t *testing.T) {
 	want := []string{
 		head("q") + `"running", "queued": true}`,
 		head("r") + `"running", "progress": {"fraction": 0.42, "text": "epoch 3"}}`,
-		head("d") + `"done", "result": {"output": [1, 2], "finish_date": "2026-01-02 03:04:08.605668", "duration": "0:00:03.005668"}}`,
-		head("n") + `"done", "result": {"output": null, "finish_date": "2026-01-03 04:04:05.600000", "duration": "1 day, 1:00:00"}}`,
-		head("w") + `"done", "result": {"output": null, "finish_date": "2026-01-02 04:04:07.600000", "duration": "0:00:02"}}`,
+		head("d") + `"done", "result": {"output": [1, 2], "finish_date": "1996-01-02 03:04:08.605668", "duration": "0:00:03.005668"}}`,
+		head("n") + `"done", "result": {"output": null, "finish_date": "1996-01-03 04:04:05.600000", "duration": "1 day, 1:00:00"}}`,
+		head("w") + `"done", "result": {"output": null, "finish_date": "1996-01-02 04:04:07.600000", "duration": "0:00:02"}}`,
 		head("e") + `"error", "message": "ValueError: x"}`,
 		head("c") + `"cancelled"}`,
 		strings.Replace(head("i"), `{"a": 1}`, `{}`, 1) + `"interrupted", "message": "the server ended"}`,
@@ -191,6 +192,29 @@ func TestTrainings(t *testing.T) {
 	wantResponse(t, del("r"), 200, head("r")+`"cancelled", "progress": {"fraction": 0.42, "text": "epoch 3"}}`)
 	wantResponse(t, del("r"), 404, `{"error":"mod has no training \"r\"","code":"not_found"}`+"\n")
 	wantResponse(t, get(t, s, trainPath), 200, `[]`)
+}
+
+// A training says that it waits when it has waited for a moment.
+func TestTrainingQueued(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		job := actions.Job{ID: "q", Model: "mod", State: actions.JobQueued, Created: time.Now()}
+		s, _ := newServer(t, Config{Catalog: module(), Jobs: &fakeJobs{jobs: []actions.Job{job}}})
+		queued := func() any {
+			var doc map[string]any
+			if err := json.Unmarshal(get(t, s, trainPath+"q").body, &doc); err != nil || doc["status"] != "running" {
+				t.Errorf("got %v, %v", doc, err)
+			}
+			return doc["queued"]
+		}
+		time.Sleep(queuedTime - 1)
+		if got := queued(); got != nil {
+			t.Errorf("got queued %v at once", got)
+		}
+		time.Sleep(1)
+		if got := queued(); got != true {
+			t.Errorf("got queued %v, want true", got)
+		}
+	})
 }
 
 func TestTrainingsErrors(t *testing.T) {
