@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
@@ -14,6 +15,9 @@ import (
 const (
 	firstDelay = 100 * time.Millisecond
 	maxDelay   = 30 * time.Second
+
+	maxOutputLines = 20
+	maxOutput      = 4 << 10 // bytes
 )
 
 // keep makes the pool keep n instances.
@@ -104,8 +108,8 @@ func (p *pool) start() {
 	p.starting--
 	if err != nil {
 		p.counts.StartFailures++
+		p.logFailureLocked(err, took)
 		p.failedLocked(err)
-		p.cfg.Log.Error("instance did not start", "model", p.model.Name, "error", err, "start_seconds", took.Seconds())
 		return
 	}
 	p.cfg.Log.Info("instance ready", "model", p.model.Name, "start_seconds", took.Seconds())
@@ -121,6 +125,34 @@ func (p *pool) start() {
 		p.putLocked(s)
 	}
 	p.startWantedLocked()
+}
+
+// logFailureLocked logs a start that failed: with what the instance printed, in which the
+// cause mostly stands, unless the start before failed in the same way.
+func (p *pool) logFailureLocked(err error, took time.Duration) {
+	attrs := []any{"model", p.model.Name, "error", err, "start_seconds", took.Seconds()}
+	if p.lastErr != nil && p.lastErr.Error() == err.Error() {
+		p.cfg.Log.Warn("instance did not start again", attrs...)
+		return
+	}
+	if e, ok := errors.AsType[*actions.Error](err); ok && len(e.Logs) > 0 {
+		attrs = append(attrs, "output", lastOutput(e.Logs))
+	}
+	p.cfg.Log.Error("instance did not start", attrs...)
+}
+
+// lastOutput joins the last lines of what was printed: at most maxOutputLines of them and
+// maxOutput bytes, of which the first may be the end of a line.
+func lastOutput(lines []actions.LogLine) string {
+	var out string
+	for _, line := range slices.Backward(lines[max(0, len(lines)-maxOutputLines):]) {
+		out = line.Text + "\n" + out
+		if len(out) > maxOutput+1 {
+			break
+		}
+	}
+	out = strings.TrimSuffix(out, "\n")
+	return strings.ToValidUTF8(out[max(0, len(out)-maxOutput):], "")
 }
 
 // failedLocked sets the delay after a start that failed and, when no other instance
