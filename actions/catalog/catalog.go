@@ -245,6 +245,15 @@ func (c *Catalog) read(fsys fs.FS, name, shown, want, fallback string) (actions.
 	return r.model, r.err
 }
 
+// forget forgets the actions below a folder that does not stay.
+func (c *Catalog) forget(dir string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.readings, func(key string, _ reading) bool {
+		return strings.HasPrefix(key, dir+string(filepath.Separator))
+	})
+}
+
 // readAction reads and checks one action.yaml. Without a name the model has the
 // fallback, else that of its folder.
 func readAction(fsys fs.FS, name, shown, fallback string) (actions.Model, error) {

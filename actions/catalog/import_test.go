@@ -249,3 +249,24 @@ func TestImportSync(t *testing.T) {
 		t.Errorf("again, with a disk that works: %v", err)
 	}
 }
+
+// TestImportForgets shows that nothing is remembered of folders that do not stay.
+func TestImportForgets(t *testing.T) {
+	c := New(Config{CacheDir: t.TempDir()})
+	for _, content := range []string{"runtime: http\n", "runtime: http\ntitle: A\n", "runtime: [\n"} {
+		_, err := c.Import(t.Context(), actions.Source{Name: "a", Data: zipOf(t, map[string]string{"action.yaml": content})})
+		if bad := strings.Contains(content, "["); (err != nil) != bad {
+			t.Errorf("%q: got %v", content, err)
+		}
+	}
+	if len(c.readings) != 2 {
+		t.Errorf("got %d readings, want those of the two in the cache", len(c.readings))
+	}
+	for key := range c.readings {
+		if file, _, _ := strings.Cut(key, "\x00"); !strings.Contains(file, "/code/") {
+			t.Errorf("%s is remembered", file)
+		} else if _, err := os.Stat(file); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -202,6 +202,7 @@ func (c *Catalog) openUnpacked(ctx context.Context, key string, r *io.SectionRea
 		err := archive.Unpack(ctx, r, r.Size(), dir, c.cfg.Unpack)
 		if err == nil {
 			_, err = open(dir)
+			c.forget(dir) // it gets another name
 		}
 		return err
 	})

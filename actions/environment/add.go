@@ -88,6 +88,7 @@ type adding struct {
 	python  string
 	// staged is a folder with the source before its name is known; "" when there is none.
 	staged, stagedRepo string
+	staging            *os.File // the lock of those who have one; nil when there is none
 
 	name string // of the model
 	home string // Dir/name
@@ -137,33 +138,6 @@ func (a *adding) prepare(ctx context.Context, from string) error {
 	}
 	a.name = cmp.Or(a.options.Name, actions.ModelName(cmp.Or(a.options.EntryPoint, a.declaredName(), a.src.base), "module"))
 	a.home = filepath.Join(cfg.Dir, a.name)
-	return nil
-}
-
-// stage brings the source where nobody looks for it.
-func (a *adding) stage(ctx context.Context) error {
-	if a.src.kind == sourceWheel {
-		return nil
-	}
-	a.stagedRepo = a.src.from
-	if !a.options.Editable {
-		var err error
-		if a.staged, err = os.MkdirTemp(a.e.cfg.Dir, ".source-*"); err != nil {
-			return err
-		}
-		if err := os.Chmod(a.staged, 0o755); err != nil { // #nosec G302 -- workers of other users read it
-			return err
-		}
-		if a.stagedRepo, err = a.e.bring(ctx, a.src, a.staged); err != nil {
-			return err
-		}
-		if err := hideLogins(a.staged); err != nil {
-			return err
-		}
-	}
-	if !isProject(a.stagedRepo) && !exists(a.stagedRepo, "api.py") {
-		return actions.Errorf(actions.Invalid, "it is not a Python project: it has neither pyproject.toml nor setup.cfg nor setup.py, and no api.py")
-	}
 	return nil
 }
 
@@ -264,7 +238,7 @@ func (a *adding) place() error {
 			return err
 		}
 		a.staged, a.repo = "", filepath.Join(a.sources(), rel)
-		return nil
+		return a.unlockStage()
 	}
 	a.repo = a.stagedRepo
 	if a.src.kind == sourceWheel {
@@ -383,6 +357,7 @@ func (a *adding) clean() error {
 	if a.staged != "" {
 		errs = append(errs, os.RemoveAll(a.staged))
 	}
+	errs = append(errs, a.unlockStage())
 	if a.done || a.n == "" {
 		return errors.Join(errs...)
 	}
