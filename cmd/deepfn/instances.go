@@ -13,6 +13,7 @@ import (
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/runtime/actionloop"
 	"github.com/deepfn/deepfn/runtime/bridge"
+	"github.com/deepfn/deepfn/runtime/command"
 	"github.com/deepfn/deepfn/runtime/invoker"
 	"github.com/deepfn/deepfn/runtime/jobs"
 	"github.com/deepfn/deepfn/runtime/onnx"
@@ -95,10 +96,8 @@ func (h *house) startWorker(ctx context.Context, m actions.Model, p purpose) (*w
 		return h.startSelf(ctx, m, p, setup)
 	case actions.Python:
 		return h.startPython(ctx, m, p)
-	case actions.Executable:
-		return h.startSelf(ctx, m, p, actionloop.NewSetup(m, h.maxPayload))
 	default:
-		return h.startSelf(ctx, m, p, bridge.NewSetup(m, h.maxPayload))
+		return h.startSelf(ctx, m, p, command.NewSetup(m, h.maxPayload))
 	}
 }
 

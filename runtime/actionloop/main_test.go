@@ -18,6 +18,7 @@ import (
 
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/runtime/actionloop"
+	"github.com/deepfn/deepfn/runtime/command"
 	"github.com/deepfn/deepfn/runtime/worker"
 )
 
@@ -306,7 +307,7 @@ func withSpec(spec actionloop.Spec) actions.Model {
 func config(tb testing.TB, m actions.Model) worker.Config {
 	tb.Helper()
 	const limit = 4 << 20
-	setup, err := json.Marshal(actionloop.NewSetup(m, limit))
+	setup, err := json.Marshal(command.NewSetup(m, limit))
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
-	"github.com/deepfn/deepfn/runtime/command"
 )
 
 // defaultSettle is the time in which a program that cannot run at all has usually said so.
@@ -99,10 +98,4 @@ func (s *Spec) argv() []string {
 		return []string{"./" + filepath.Clean(s.Path)}
 	}
 	return s.Command
-}
-
-// NewSetup returns what Program.Start is given, as JSON, for a worker that takes so many
-// bytes.
-func NewSetup(m actions.Model, maxPayload int64) command.Setup {
-	return command.NewSetup(m, maxPayload)
 }

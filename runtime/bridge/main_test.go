@@ -16,6 +16,7 @@ import (
 
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/runtime/bridge"
+	"github.com/deepfn/deepfn/runtime/command"
 	"github.com/deepfn/deepfn/runtime/worker"
 )
 
@@ -78,7 +79,7 @@ func config(tb testing.TB, s bridge.Spec) worker.Config {
 		tb.Fatal(err)
 	}
 	const limit = 4 << 20
-	setup, err := json.Marshal(bridge.NewSetup(actions.Model{Spec: raw}, limit))
+	setup, err := json.Marshal(command.NewSetup(actions.Model{Spec: raw}, limit))
 	if err != nil {
 		tb.Fatal(err)
 	}

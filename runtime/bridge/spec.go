@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
-	"github.com/deepfn/deepfn/runtime/command"
 )
 
 const (
@@ -142,10 +141,4 @@ func (s *Spec) port() int {
 		return *s.Port
 	}
 	return defaultPort
-}
-
-// NewSetup returns what Program.Start is given, as JSON, for a worker that takes so many
-// bytes.
-func NewSetup(m actions.Model, maxPayload int64) command.Setup {
-	return command.NewSetup(m, maxPayload)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/runtime/bridge"
+	"github.com/deepfn/deepfn/runtime/command"
 	"github.com/deepfn/deepfn/runtime/worker"
 )
 
@@ -136,7 +137,7 @@ func TestEnvironmentOfInit(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := actions.Model{Spec: raw, Env: map[string]string{"A=B": "x", "BASE": "/api", "a b": "odd"}}
-	if cfg.Setup, err = json.Marshal(bridge.NewSetup(m, 4<<20)); err != nil {
+	if cfg.Setup, err = json.Marshal(command.NewSetup(m, 4<<20)); err != nil {
 		t.Fatal(err)
 	}
 	w := startConfig(t, cfg)

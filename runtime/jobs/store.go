@@ -264,7 +264,12 @@ func (s *store) record(id string) (record, error) {
 	}
 	rec.Job.Error = "the server ended while the job " + doing(rec.Job.State)
 	rec.Job.State = actions.JobInterrupted
-	rec.Job.Finished = s.lastSign(id)
+	// The clock of the file system may lag behind by some milliseconds.
+	for _, at := range []time.Time{s.lastSign(id), rec.Job.Started, rec.Job.Created} {
+		if at.After(rec.Job.Finished) {
+			rec.Job.Finished = at
+		}
+	}
 	err = errors.Join(s.writeRecord(id, rec), s.root.RemoveAll(id+"/"+requestName))
 	if err != nil {
 		s.log.Warn("job record not updated", "job", id, "err", err)
