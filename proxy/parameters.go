@@ -90,13 +90,20 @@ func parameter(p actions.Parameter, name, in string) fields {
 		}
 		return f
 	case actions.TypeArray:
-		f["type"], f["items"] = "array", fields{"type": itemType(schema)}
+		items := fields{"type": itemType(schema)}
+		if inner, ok := schema["items"].(fields); ok {
+			restrict(items, inner)
+		}
+		f["type"], f["items"] = "array", items
+		restrict(f, schema)
+		addDefault(f, p)
 		if in == "query" || in == "formData" {
 			f["collectionFormat"] = "multi"
 		}
 		return f
 	case actions.TypeObject, actions.TypeAny:
 		f["type"], f["x-json"] = "string", true
+		addDefault(f, p)
 		return f
 	case actions.TypeInteger, actions.TypeNumber, actions.TypeBoolean, actions.TypeString:
 		f["type"] = string(p.Type)
@@ -109,30 +116,17 @@ func parameter(p actions.Parameter, name, in string) fields {
 		}
 		f["enum"] = choices
 	}
-	addDefault(f, schema, p)
+	restrict(f, schema)
+	addDefault(f, p)
 	return f
 }
 
 func isAnything(raw json.RawMessage) bool { return string(raw) == `"*/*"` }
 
-// addDefault adds the default, or else what else may not fit it.
-func addDefault(f, schema fields, p actions.Parameter) {
-	choices, _ := f["enum"].([]json.RawMessage)
-	fits := len(ofType([]json.RawMessage{p.Default}, f["type"])) == 1 &&
-		(choices == nil || slices.ContainsFunc(choices, func(c json.RawMessage) bool { return bytes.Equal(c, compact(p.Default)) }))
-	if fits {
-		f["default"] = compact(p.Default)
-	}
-	for _, name := range []string{"format", "minimum", "maximum", "minLength", "maxLength", "exclusiveMinimum", "exclusiveMaximum"} {
-		if value, ok := schema[name]; ok && (!fits || name == "format" && value == "password") {
-			f[name] = value
-		}
-	}
-}
-
 // ofType returns the different values that have a type.
 func ofType(values []json.RawMessage, is any) []json.RawMessage {
 	var found []json.RawMessage
+	seen := map[any]bool{} // 1 and 1.0 are one value
 	for _, raw := range values {
 		raw = compact(raw)
 		var v any
@@ -148,8 +142,8 @@ func ofType(values []json.RawMessage, is any) []json.RawMessage {
 		case float64:
 			ok = is == "number" || is == "integer" && v == float64(int64(v)) && !bytes.ContainsAny(raw, ".eE")
 		}
-		if ok && !slices.ContainsFunc(found, func(f json.RawMessage) bool { return bytes.Equal(f, raw) }) {
-			found = append(found, raw)
+		if ok && !seen[v] {
+			seen[v], found = true, append(found, raw)
 		}
 	}
 	return found
@@ -206,7 +200,15 @@ func reduced(v any, depth int) fields {
 			out[name] = text
 		}
 	}
+	if pattern, ok := schema["pattern"].(string); ok {
+		name := "pattern"
+		if !portable(pattern) {
+			name = "x-pattern" // for people
+		}
+		out[name] = pattern
+	}
 	addBounds(out, schema)
+	addChoices(out, schema)
 	if properties, ok := schema["properties"].(map[string]any); ok {
 		all := fields{}
 		for name, p := range properties {
@@ -262,6 +264,25 @@ func addBounds(out fields, schema map[string]any) {
 				out[name] = length
 			}
 		}
+	}
+}
+
+// addChoices adds the only values that there are, if all are of the type.
+func addChoices(out fields, schema map[string]any) {
+	list, _ := schema["enum"].([]any)
+	var values []json.RawMessage
+	for _, v := range list {
+		raw, err := json.Marshal(v)
+		switch {
+		case v == nil: // x-nullable says so
+		case err != nil || len(ofType([]json.RawMessage{raw}, out["type"])) == 0:
+			return
+		default:
+			values = append(values, raw)
+		}
+	}
+	if choices := ofType(values, out["type"]); len(choices) > 0 {
+		out["enum"] = choices
 	}
 }
 

@@ -195,7 +195,7 @@ func definitions() fields {
 		"Prediction": object(fields{"status": text, "predictions": fields{}}, "status", "predictions"),
 		"Training": object(fields{
 			"date": text, "args": fields{"type": "object"}, "uuid": text,
-			"status":  fields{"type": "string", "enum": []string{"running", "error", "done", "cancelled", "interrupted"}},
+			"status": fields{"type": "string", "enum": []string{"running", "error", "done", "cancelled", "interrupted"}},
 			"queued": fields{"type": "boolean"}, "message": text, "result": object(fields{"output": fields{}, "finish_date": text, "duration": text}),
 			"progress": object(fields{"fraction": fields{"type": "number"}, "text": text}),
 		}, "date", "args", "uuid", "status"),

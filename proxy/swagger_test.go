@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"strings"
@@ -69,6 +71,32 @@ const everyParameter = `[
 	{"name":"one","type":"string","location":"cookies","schema":{"type":"string"}},
 	{"name":"two","type":"string","location":"cookies","schema":{"type":"string"}},
 	{"name":"deep","type":"object","location":"json","required":true,"schema":{"$ref":"#/$defs/x","anyOf":[{}],"properties":{"a":{"const":1,"type":["string","integer"]}},"required":["a","nope","a"],"minItems":-1}},
+	{"name":"p1","type":"string","default":"a","schema":{"type":"string","pattern":"("}},
+	{"name":"p2","type":"string","default":"é","schema":{"type":"string","pattern":"^\\p{L}$"}},
+	{"name":"p3","type":"string","default":"b","schema":{"type":["string","null"],"pattern":"^a","minLength":1}},
+	{"name":"p4","type":"string","default":"aé","schema":{"type":"string","pattern":"^a.$","minLength":2,"maxLength":2}},
+	{"name":"d1","type":"string","default":"2026-13-01","schema":{"type":"string","format":"date"}},
+	{"name":"d2","type":"string","default":"%","schema":{"type":"string","format":"byte"}},
+	{"name":"d3","type":"string","default":"2026-01-01T00:00:00Z","schema":{"type":"string","format":"date-time"}},
+	{"name":"d4","type":"string","default":"a@b","schema":{"type":"string","format":"email"}},
+	{"name":"d5","type":"string","default":"1.2.3","schema":{"type":"string","format":"ipv4"}},
+	{"name":"i1","type":"integer","default":9007199254740993,"schema":{"type":"integer","minimum":9007199254740994}},
+	{"name":"i2","type":"integer","default":5000000000,"schema":{"type":"integer","format":"int32"}},
+	{"name":"i3","type":"integer","default":3,"schema":{"type":"integer","exclusiveMinimum":3}},
+	{"name":"i4","type":"integer","default":3,"schema":{"type":"string","minLength":3}},
+	{"name":"i5","type":"number","default":1e400,"schema":{"type":"number","maximum":1e400}},
+	{"name":"e1","type":"number","choices":[1,1.0,1e0],"schema":{"type":"number","minimum":7}},
+	{"name":"e2","type":"integer","default":4,"schema":{"type":"integer","enum":[1,null,2,1]}},
+	{"name":"e3","type":"string","default":"a","schema":{"type":"string","enum":[1,"a",{}]}},
+	{"name":"l1","type":"array","default":[1,"a"],"schema":{"type":"array","items":{"type":"integer"}}},
+	{"name":"l2","type":"array","default":[1,5],"schema":{"type":"array","items":{"type":"integer","maximum":4},"maxItems":2}},
+	{"name":"l3","type":"array","default":["a","b"],"schema":{"type":"array","items":{"type":"string","enum":["a","b"]},"minItems":1,"maxItems":2}},
+	{"name":"l4","type":"array","default":["a"],"schema":{"type":"array","items":{"type":"string","pattern":"("},"minItems":3}},
+	{"name":"l5","type":"array","default":[[1]],"schema":{"type":"array","items":{"type":"array"}}},
+	{"name":"X-List","type":"array","location":"headers","default":[1],"schema":{"type":"array","items":{"type":"integer","minimum":1}}},
+	{"name":"x1","type":"any","default":{"a":[1]},"schema":{}},
+	{"name":"body1","type":"integer","location":"json","default":"x","schema":{"type":"integer","enum":["a"],"pattern":"("}},
+	{"name":"body2","type":"string","location":"json","schema":{"type":"string","enum":["a","a",null],"pattern":"("}},
 	{"name":"\u0000{{é😀}}\"<script>$ref/~1","type":"string","description":"](javascript:x) \u0000 {uuid} #/definitions/Nope \u2028","default":"{}","choices":["{}","$ref"],"schema":{"type":"string","pattern":"("}}]`
 
 // A document of all kinds of models is what OpenAPI's public validator takes.
@@ -159,6 +187,67 @@ func TestSwaggerParameters(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, doc.Paths["/v2/models/mod/train/"]["post"].Parameters); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// What a schema says of a value is in the document, beside a default that keeps to it.
+func TestSwaggerBounds(t *testing.T) {
+	type is = map[string]any
+	for _, tt := range []struct {
+		name, kind, fallback, schema string
+		want                         is
+	}{
+		{"range", "integer", "5", `{"type":["integer","null"],"minimum":1,"maximum":10}`, is{"default": 5., "minimum": 1., "maximum": 10.}},
+		{
+			"range without its ends", "number", "0.5", `{"type":"number","exclusiveMinimum":0,"exclusiveMaximum":1}`,
+			is{"default": 0.5, "minimum": 0., "maximum": 1., "exclusiveMinimum": true, "exclusiveMaximum": true},
+		},
+		{"at an end that is not in it", "number", "1", `{"type":"number","exclusiveMaximum":1}`, is{"x-default": 1., "maximum": 1., "exclusiveMaximum": true}},
+		{"out of range", "integer", "50", `{"type":"integer","maximum":10}`, is{"x-default": 50., "maximum": 10.}},
+		{"no default", "integer", "", `{"type":"integer","maximum":10}`, is{"maximum": 10.}},
+		{"null", "integer", "null", `{"type":["null","integer"],"maximum":10}`, is{"maximum": 10.}},
+		{
+			"length and pattern", "string", `"ab"`, `{"type":["string","null"],"minLength":2,"maxLength":3,"pattern":"^a"}`,
+			is{"default": "ab", "minLength": 2., "maxLength": 3., "pattern": "^a"},
+		},
+		{"too short", "string", `"é"`, `{"type":"string","minLength":2}`, is{"x-default": "é", "minLength": 2.}},
+		{"pattern of one language", "string", `"é"`, `{"type":"string","pattern":"\\p{L}"}`, is{"default": "é", "x-pattern": `\p{L}`}},
+		{"format", "string", `"2026-02-28"`, `{"type":"string","format":"date"}`, is{"default": "2026-02-28", "format": "date"}},
+		{"wrong format", "string", `"2026-02-29"`, `{"type":"string","format":"date"}`, is{"x-default": "2026-02-29", "format": "date"}},
+		{"choices", "string", `"a"`, `{"type":["string","null"],"enum":["a","b",null]}`, is{"default": "a", "enum": []any{"a", "b"}}},
+		{"not a choice", "string", `"c"`, `{"type":"string","enum":["a","b"]}`, is{"x-default": "c", "enum": []any{"a", "b"}}},
+		{
+			"list", "array", "[1, 2]", `{"type":["array","null"],"items":{"type":"integer","minimum":1},"minItems":1,"maxItems":2}`,
+			is{"default": []any{1., 2.}, "items": is{"type": "integer", "minimum": 1.}, "minItems": 1., "maxItems": 2.},
+		},
+		{"empty list", "array", "[]", `{"type":"array","items":{"type":"integer"}}`, is{"default": []any{}, "items": is{"type": "integer"}}},
+		{"list of others", "array", `["a"]`, `{"type":"array","items":{"type":"integer"}}`, is{"x-default": []any{"a"}, "items": is{"type": "integer"}}},
+		{"object", "object", `{"a": 1}`, `{"type":"object"}`, is{"x-default": is{"a": 1.}, "x-json": true, "type": "string"}},
+		{"anything", "any", `3`, `{"minimum":5}`, is{"x-default": 3., "x-json": true, "type": "string"}},
+		{"schema of another type", "integer", "1", `{"type":"string","minLength":5}`, is{"default": 1.}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for location, in := range map[string]string{"query": "query", "form": "formData"} {
+				parameter := fmt.Sprintf(`{"name":"p","type":%q,"location":%q,"schema":%s`, tt.kind, location, tt.schema)
+				if tt.fallback != "" {
+					parameter += `,"default":` + tt.fallback
+				}
+				info := `{"predict":{"parameters":[` + parameter + `}]}}`
+				s, _ := newServer(t, Config{Catalog: module(), Invoker: &fakeInvoker{info: []byte(info)}})
+				want := is{"in": in, "name": "p", "required": false, "type": tt.kind}
+				if in == "query" {
+					want["x-only"] = true
+				}
+				if tt.kind == "array" {
+					want["collectionFormat"] = "multi"
+				}
+				maps.Copy(want, tt.want)
+				got := readSwagger(t, s, "/swagger.json").Paths["/v2/models/mod/predict/"]["post"].Parameters
+				if diff := cmp.Diff([]is{want}, got); diff != "" {
+					t.Error(diff)
+				}
+			}
+		})
 	}
 }
 

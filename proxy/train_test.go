@@ -206,11 +206,11 @@ func TestTrainingQueued(t *testing.T) {
 			}
 			return doc["queued"]
 		}
-		time.Sleep(queuedTime - 1)
+		time.Sleep(queuedTime - time.Nanosecond)
 		if got := queued(); got != nil {
 			t.Errorf("got queued %v at once", got)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if got := queued(); got != true {
 			t.Errorf("got queued %v, want true", got)
 		}
