@@ -34,6 +34,28 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// What the page writes for a shell means to curl what it says, and what ends a training
+// asks before.
+func TestPageIsCareful(t *testing.T) {
+	script, err := pageFiles.ReadFile("page/page.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, pattern := range map[string]string{
+		"a body that begins with @ is a body":          `words\.push\("--data-raw", quote\(body\)\)`,
+		"the name of a file is quoted":                 "@\"\\$\\{file\\.name\\.replace",
+		"a fragment that is not encoded is no failure": `try \{\s+name = decodeURIComponent\(name\);\s+\} catch`,
+		"a training is removed when that is confirmed": `if \(!confirm\([^\n]+\) return;\s+cancel\.disabled = true;\s+await fetch\(at, \{ method: "DELETE" \}\)`,
+	} {
+		if !regexp.MustCompile(pattern).Match(script) {
+			t.Errorf("page.js does not say that %s", what)
+		}
+	}
+	if regexp.MustCompile(`"-d"|"--data"`).Match(script) {
+		t.Error("page.js has curl read a file that a body names")
+	}
+}
+
 func TestPageTurnedOff(t *testing.T) {
 	s, _ := newServer(t, Config{NoDocs: true})
 	for _, path := range []string{"/api", "/api/", "/ui", "/api/page.js", "/api/page.css"} {

@@ -4,6 +4,7 @@
 // other client would. Texts from elsewhere are only ever set as text.
 
 const longText = 2_000_000; // characters of JSON that are still shown
+const longHint = 200; // characters of a default that are shown below its field
 const pollTime = 2000; // milliseconds between two looks at trainings that run
 
 // node makes an element of properties and children.
@@ -65,7 +66,12 @@ async function load() {
 }
 
 function chosen() {
-  const name = decodeURIComponent(location.hash.slice(1));
+  let name = location.hash.slice(1);
+  try {
+    name = decodeURIComponent(name);
+  } catch {
+    // It was not this page that wrote it: the first model is shown.
+  }
   return page.models.find((m) => m.name === name) ?? page.models[0];
 }
 
@@ -112,10 +118,24 @@ function field(parameter, changed) {
 }
 
 function hintOf(p) {
-  const range = [p.minimum !== undefined ? `from ${p.minimum}` : "", p.maximum !== undefined ? `to ${p.maximum}` : ""].filter(Boolean);
-  if (p.type === "array") range.push("one value a line");
-  if (p["x-json"]) range.push("JSON");
-  return range.join(" ");
+  const words = rangeOf(p);
+  const size = p.type === "array" ? ["minItems", "maxItems", "values"] : ["minLength", "maxLength", "characters"];
+  const [least, most] = [p[size[0]], p[size[1]]];
+  if (least !== undefined || most !== undefined) words.push(`${least === undefined ? "at most" : most === undefined ? "at least" : `${least} to`} ${most ?? least} ${size[2]}`);
+  if (p.pattern ?? p["x-pattern"]) words.push(`matches ${p.pattern ?? p["x-pattern"]}`);
+  if (p.format && p.format !== "password") words.push(p.format);
+  if (p.type === "array") words.push("one value a line", ...rangeOf(p.items ?? {}).map((text) => `each ${text}`));
+  if (p.items?.enum) words.push(`each one of ${p.items.enum.map(shown).join(", ")}`);
+  if (p["x-json"]) words.push("JSON");
+  if (defaultOf(p) !== undefined) words.push(`default ${shown(defaultOf(p)).slice(0, longHint)}`);
+  return words.join(", ");
+}
+
+function rangeOf(p) {
+  const words = [];
+  if (p.minimum !== undefined) words.push(`${p.exclusiveMinimum ? "over" : "from"} ${p.minimum}`);
+  if (p.maximum !== undefined) words.push(`${p.exclusiveMaximum ? "under" : "to"} ${p.maximum}`);
+  return words.length === 0 ? [] : [words.join(" ")];
 }
 
 function inputOf(p, id) {
@@ -126,18 +146,18 @@ function inputOf(p, id) {
   }
   const choices = p.enum ?? (p.type === "boolean" ? [true, false] : null);
   if (choices) {
-    const input = node("select", common, ...(p.required && p.default === undefined ? [] : [node("option", { value: "" }, defaultText(p))]),
+    const input = node("select", common, ...(p.required && defaultOf(p) === undefined ? [] : [node("option", { value: "" }, defaultText(p))]),
       ...choices.map((c) => node("option", { value: String(c) }, String(c))));
     return { input, values: () => (input.value === "" ? [] : [input.value]) };
   }
   if (p.type === "array" || p["x-json"]) {
-    const input = node("textarea", { ...common, rows: 3, placeholder: shown(p.default) });
+    const input = node("textarea", { ...common, rows: 3, placeholder: linesOf(p) });
     const lines = () => (p.type === "array" ? input.value.split("\n") : [input.value]);
     return { input, values: () => lines().filter((line) => line.trim() !== "") };
   }
   const number = p.type === "integer" || p.type === "number";
   const input = node("input", {
-    ...common, type: p.format === "password" ? "password" : number ? "number" : "text", placeholder: shown(p.default),
+    ...common, type: p.format === "password" ? "password" : number ? "number" : "text", placeholder: shown(defaultOf(p)),
     step: number ? (p.type === "integer" ? "1" : "any") : null, autocomplete: "off",
     min: number ? p.minimum : null, max: number ? p.maximum : null,
   });
@@ -145,7 +165,9 @@ function inputOf(p, id) {
 }
 
 const shown = (value) => (value === undefined ? "" : typeof value === "string" ? value : JSON.stringify(value));
-const defaultText = (p) => (p.default === undefined ? "(none)" : `(default: ${shown(p.default)})`);
+const defaultOf = (p) => (p.format === "password" ? undefined : p.default ?? p["x-default"]);
+const defaultText = (p) => (defaultOf(p) === undefined ? "(none)" : `(default: ${shown(defaultOf(p))})`);
+const linesOf = (p) => (Array.isArray(defaultOf(p)) && p.type === "array" ? defaultOf(p).map(shown).join("\n") : shown(defaultOf(p)));
 
 // previewOf shows a chosen file. Its URL is given back when the model is left.
 function previewOf(file) {
@@ -202,13 +224,15 @@ function fieldsOf(path, operation, answers, changed) {
   return { elements: [...list, ...(accept ? [accept] : [])].map((f) => f.element), request };
 }
 
-// curl is the same request for a shell.
+// curl is the same request for a shell. Neither a body nor the name of a file means more
+// to curl than it says.
 function curl({ url, headers, form, body }) {
+  const named = (file) => `@"${file.name.replace(/["\\]/g, "\\$&")}"`;
   const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
   const words = ["curl", "-X", "POST"];
   for (const [name, value] of Object.entries(headers)) words.push("-H", quote(`${name}: ${value}`));
-  if (typeof body === "string") words.push("-d", quote(body));
-  else for (const [name, value] of form) words.push(value instanceof File ? "-F" : "--form-string", quote(value instanceof File ? `${name}=@${value.name}` : `${name}=${value}`));
+  if (typeof body === "string") words.push("--data-raw", quote(body));
+  else for (const [name, value] of form) words.push(value instanceof File ? "-F" : "--form-string", quote(value instanceof File ? `${name}=${named(value)}` : `${name}=${value}`));
   return [...words, quote(url.href)].join(" ");
 }
 
@@ -324,13 +348,14 @@ function trainPart(model) {
 function row(model, job, refresh, logs) {
   const at = `${model.at}train/${encodeURIComponent(job.uuid)}`;
   const running = job.status === "running";
-  const state = node("td", {}, job.status);
+  const state = node("td", {}, job.queued ? "waiting" : job.status);
   if (running && job.progress) {
     state.append(" ", node("progress", { max: 1, value: job.progress.fraction, "aria-label": "progress" }),
       ` ${Math.round(job.progress.fraction * 100)} % ${job.progress.text}`);
   }
   const cancel = node("button", { type: "button" }, running ? "Cancel" : "Remove");
   cancel.addEventListener("click", async () => {
+    if (!confirm(`${running ? "Cancel" : "Remove"} the training of ${String(job.date).slice(0, 19)}? Its result and its logs are removed.`)) return;
     cancel.disabled = true;
     await fetch(at, { method: "DELETE" });
     await refresh();
