@@ -79,7 +79,10 @@ func (c *invocation) run(ctx context.Context, h *house, values actions.Values) e
 	}
 	pool := invoker.New(invoker.Config{Catalog: one{m}, Start: h.start})
 	var resp actions.Response
+	var takes *actions.Signature
 	if err = pool.Warm(ctx, m.Name, 1); err == nil {
+		takes = taken(m, pool.Info(m.Name))
+		c.warnUnknown(takes, values)
 		req.Accept = c.accept
 		resp, err = pool.Invoke(ctx, req)
 	}
@@ -90,7 +93,7 @@ func (c *invocation) run(ctx context.Context, h *house, values actions.Values) e
 	}
 	c.printLogs(resp, err)
 	if err != nil {
-		return fileHint(err, values)
+		return fileHint(takesHint(err, takes), values)
 	}
 	return c.write(resp)
 }
@@ -115,12 +118,76 @@ func request(m actions.Model, v actions.Values) (actions.Request, error) {
 	return req, err
 }
 
+// taken is what predict takes as the loaded model itself says, or nil for one that does
+// not say, or does not have it.
+func taken(m actions.Model, info json.RawMessage) *actions.Signature {
+	var about actions.Description
+	if (m.Runtime != actions.Python && m.Runtime != actions.HTTP) || json.Unmarshal(info, &about) != nil {
+		return nil
+	}
+	return about.Predict
+}
+
+// described lists the arguments of a signature for people.
+func described(s *actions.Signature) string {
+	var names []string
+	for _, p := range s.Parameters {
+		name := p.Name
+		if p.Required {
+			name += " (required)"
+		}
+		names = append(names, name)
+	}
+	if len(names) == 0 {
+		return "no arguments"
+	}
+	return strings.Join(names, ", ")
+}
+
+// warnUnknown prints a warning of values that the model does not look at.
+func (c *invocation) warnUnknown(takes *actions.Signature, values actions.Values) {
+	if takes == nil || takes.Open {
+		return
+	}
+	given := map[string]bool{}
+	for name := range values.Text {
+		given[name] = true
+	}
+	for name := range values.JSON {
+		given[name] = true
+	}
+	for _, f := range values.Files {
+		given[f.Name] = true
+	}
+	for _, p := range takes.Parameters {
+		delete(given, p.Name)
+	}
+	if len(given) > 0 {
+		names := fmt.Sprintf("%q", slices.Sorted(maps.Keys(given)))
+		_, _ = fmt.Fprintf(c.stderr, "deepfn: warning: the model does not look at %s; it takes %s\n", strings.Trim(names, "[]"), described(takes))
+	}
+}
+
+// takesHint adds what the model takes to the error that an argument is missing.
+func takesHint(err error, takes *actions.Signature) error {
+	if takes == nil || !strings.Contains(err.Error(), "Missing data for required field") {
+		return err
+	}
+	return hinted(err, "the model takes "+described(takes))
+}
+
+// hinted adds a hint to an error, whose message may be a sentence with a stop.
+func hinted(err error, hint string) error {
+	msg := strings.TrimSuffix(err.Error(), ".") + "; " + hint
+	return &actions.Error{Code: actions.CodeOf(err), Msg: msg, Err: err}
+}
+
 // fileHint adds what was probably meant when a value is the name of a file.
 func fileHint(err error, values actions.Values) error {
 	for name, texts := range values.Text {
 		for _, text := range texts {
 			if info, statErr := os.Stat(text); statErr == nil && info.Mode().IsRegular() {
-				return actions.Errorf(actions.CodeOf(err), "%w; for the file write %s=@%s", err, name, text)
+				return hinted(err, fmt.Sprintf("for the file write %s=@%s", name, text))
 			}
 		}
 	}

@@ -43,6 +43,7 @@ func TestScripts(t *testing.T) {
 			}
 			e.Setenv("DEEPFN_CACHE", cache)
 			e.Setenv("DEEPFN_LOG_LEVEL", "warn")
+			e.Setenv("PYTHON", current(t))
 			e.Setenv("TAKEN", taken.Addr().String())
 			e.Setenv("EXAMPLES", examples)
 			if err := os.WriteFile(e.Getenv("WORK")+"/line.png", linePNG(t, "Warm start 2026"), 0o600); err != nil {
