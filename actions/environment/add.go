@@ -299,7 +299,7 @@ func (a *adding) describe(ctx context.Context) (Installed, error) {
 	spec := section{EntryPoint: entry, Interpreter: filepath.Join(filepath.Base(a.venv()), "bin", "python")}
 	if entry == "" {
 		if a.repo == "" || a.options.Editable || !exists(a.repo, "api.py") {
-			return Installed{}, actions.Errorf(actions.Invalid, "it declares no entry point of the group %s, so it is no DEEPaaS module", group)
+			return Installed{}, noEntryPoint()
 		}
 		spec.Path = a.inside(filepath.Join(a.repo, "api.py"))
 	}

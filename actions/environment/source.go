@@ -58,6 +58,8 @@ func localSource(abs, shown string, info fs.FileInfo) (source, error) {
 	case strings.HasSuffix(src.base, ".whl"):
 		src.kind = sourceWheel
 		src.base, _, _ = strings.Cut(src.base, "-")
+	case strings.HasSuffix(src.base, ".py"):
+		return src, actions.Errorf(actions.Invalid, "%q is a file, which needs no installation: deepfn serve %s", shown, argument(shown))
 	default:
 		f, err := os.Open(abs) // #nosec G304 -- who runs the command names it
 		if err != nil {

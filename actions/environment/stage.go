@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/actions/disk"
 )
 
@@ -39,7 +38,7 @@ func (a *adding) stage(ctx context.Context) error {
 		}
 	}
 	if !isProject(a.stagedRepo) && !exists(a.stagedRepo, "api.py") {
-		return actions.Errorf(actions.Invalid, "it is not a Python project: it has neither pyproject.toml nor setup.cfg nor setup.py, and no api.py")
+		return noProject(a.src, a.shown, a.stagedRepo)
 	}
 	return nil
 }
