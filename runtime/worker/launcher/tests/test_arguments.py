@@ -489,9 +489,8 @@ def test_fields_see_what_the_server_shows_them(store: Uploads) -> None:
     assert found["rest"][0] == found["file"]
 
 
+@pytest.mark.stack("deepaas")
 def test_fields_may_ask_for_aiohttps_class(store: Uploads) -> None:
-    if not compat.has_deepaas():
-        return
     from aiohttp import web
 
     def is_file(value: Any) -> None:
