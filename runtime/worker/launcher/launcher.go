@@ -39,8 +39,9 @@ type Config struct {
 
 // A Launcher starts workers. Its methods may be called by many at the same time.
 type Launcher struct {
-	cfg   Config
-	tasks sync.WaitGroup // the goroutines of fork servers; Add under mu
+	cfg     Config
+	tasks   sync.WaitGroup // the goroutines of fork servers; Add under mu
+	uploads *uploads
 
 	mu      sync.Mutex // guards everything below
 	servers map[key]*server
@@ -67,7 +68,7 @@ func New(cfg Config) (*Launcher, error) {
 		cfg.IdleTime = defaultIdleTime
 	}
 	return &Launcher{
-		cfg: cfg, servers: map[key]*server{}, learned: map[key]key{},
+		cfg: cfg, uploads: newUploads(), servers: map[key]*server{}, learned: map[key]key{},
 		cancels: map[*server]context.CancelFunc{}, nests: map[*nest]bool{},
 	}, nil
 }

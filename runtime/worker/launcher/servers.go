@@ -55,7 +55,7 @@ func (l *Launcher) startForked(ctx context.Context, run *Run, cfg worker.Config)
 		return nil, nil
 	}
 	cfg.Zygote = n.zygote
-	w, err := worker.Start(ctx, cfg)
+	w, err := l.launch(ctx, cfg)
 	if err == nil {
 		l.noteWorker(s, n, w)
 		return w, nil
@@ -280,7 +280,7 @@ func modelKey(cfg *worker.Config) key {
 }
 
 // Close ends the fork servers, and with them the workers that they have forked. Workers
-// are closed before. It returns nil.
+// are closed before; what is left of their uploads is removed. It returns nil.
 func (l *Launcher) Close() error {
 	l.mu.Lock()
 	l.closed = true
@@ -293,5 +293,6 @@ func (l *Launcher) Close() error {
 		_ = n.zygote.Close()
 	}
 	l.tasks.Wait()
+	l.uploads.close()
 	return nil
 }

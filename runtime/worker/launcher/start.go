@@ -108,7 +108,7 @@ func (l *Launcher) Start(ctx context.Context, run Run) (*worker.Worker, error) {
 	if ctx.Err() != nil && failure != nil {
 		return nil, failure
 	}
-	if w, err = worker.Start(ctx, cfg); err != nil {
+	if w, err = l.launch(ctx, cfg); err != nil {
 		return nil, explain(ctx, run.Python, err)
 	}
 	if failure != nil {

@@ -17,6 +17,7 @@ from .words import Failure, Store, Upload
 
 #: Suffixes that say little without the one before them: scan.nii.gz, array.npy.lz4.
 _OUTER = frozenset((".gz", ".bz2", ".xz", ".lz4", ".zst", ".z", ".br", ".lzma", ".zip"))
+#: uploads.go has it too, which removes the folders of workers that have died.
 _PREFIX = "deepfn-uploads-"
 _SUFFIX = re.compile(r"\.[A-Za-z0-9_+-]{1,16}\Z")
 
