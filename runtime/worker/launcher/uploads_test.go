@@ -128,7 +128,9 @@ func TestUploadsOfADeadServer(t *testing.T) {
 	}
 
 	next := open(t, launcher.Config{})
-	_ = next.start(t, action(t, "def main(args): pass")).Close()
+	last := next.start(t, action(t, "def main(args): pass"))
+	eventually(t, "what the dead server left goes", func() bool { return slices.Equal(folders(t), mine) })
+	_ = last.Close()
 	if err := next.Close(); err != nil { // waits for the sweeping
 		t.Error(err)
 	}
