@@ -275,7 +275,7 @@ func (srv *server) prepare(ctx context.Context, h *house, pool *invoker.Invoker,
 		return
 	}
 	if err := srv.initialize(ctx, pool, srv.model); err != nil && ctx.Err() == nil {
-		h.log.Error("not warm", "model", srv.model, "error", err)
+		h.log.Warn("not ready yet; it is tried again", "model", srv.model) // the pool has logged why
 	}
 	if len(srv.try) == 0 || ctx.Err() != nil {
 		return
