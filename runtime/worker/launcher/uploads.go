@@ -10,13 +10,19 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/deepfn/deepfn/runtime/worker"
 )
 
-// uploadsPrefix begins the names of the folders of uploads; deepfn_launcher/uploads.py
-// has it too.
-const uploadsPrefix = "deepfn-uploads-"
+const (
+	// uploadsPrefix begins the names of the folders of uploads; deepfn_launcher/uploads.py
+	// has it too.
+	uploadsPrefix = "deepfn-uploads-"
+	// sweepWait is how long to wait for a lock that is held, each time twice as long.
+	sweepWait    = 10 * time.Millisecond
+	maxSweepWait = 3 * time.Second
+)
 
 // launch starts a worker, and sees to it that no uploads stay when it has died.
 func (l *Launcher) launch(ctx context.Context, cfg worker.Config) (*worker.Worker, error) {
@@ -64,7 +70,7 @@ func (u *uploads) begin(temp string) {
 		return
 	}
 	u.seen[temp] = true
-	u.tasks.Go(func() { sweep(temp) })
+	u.tasks.Go(func() { u.sweep(temp) })
 }
 
 // watch sweeps when a worker has ended, at the latest at close.
@@ -79,7 +85,7 @@ func (u *uploads) watch(w *worker.Worker, temp string) {
 		case <-w.Done():
 		case <-u.done:
 		}
-		sweep(temp)
+		u.sweep(temp)
 	})
 }
 
@@ -94,9 +100,23 @@ func (u *uploads) close() {
 	u.tasks.Wait()
 }
 
-// sweep removes the folders of uploads that nobody holds a lock of. Where the file system
-// has no locks, and what cannot be removed, stays. Many may sweep at the same time.
-func sweep(temp string) {
+// sweep sweeps a folder of temporary files, for some time: a worker whose server was
+// killed, and what a worker has forked, may hold a lock until the kernel has ended them.
+func (u *uploads) sweep(temp string) {
+	for wait := sweepWait; sweep(temp) && wait <= maxSweepWait; wait *= 2 {
+		select {
+		case <-time.After(wait):
+		case <-u.done:
+			sweep(temp)
+			return
+		}
+	}
+}
+
+// sweep removes the folders of uploads that nobody holds a lock of, and reports whether
+// somebody holds one. Where the file system has no locks, and what cannot be removed,
+// stays. Many may sweep at the same time.
+func sweep(temp string) (held bool) {
 	entries, _ := os.ReadDir(temp)
 	for _, e := range entries {
 		if !e.IsDir() || !strings.HasPrefix(e.Name(), uploadsPrefix) {
@@ -107,11 +127,15 @@ func sweep(temp string) {
 		if err != nil {
 			continue // of another user, or gone
 		}
-		if syscall.Flock(int(folder.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+		switch err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+		case err == nil:
 			remove(path)
+		case errors.Is(err, syscall.EWOULDBLOCK):
+			held = true
 		}
 		_ = folder.Close()
 	}
+	return held
 }
 
 // openFolder opens a folder, also one of this user's that a model has locked.

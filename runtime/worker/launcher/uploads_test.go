@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/runtime/worker"
 	"github.com/deepfn/deepfn/runtime/worker/launcher"
@@ -201,4 +203,28 @@ func TestUploadsAreFolders(t *testing.T) {
 	if _, err := os.Stat(kept); err != nil {
 		t.Error(err)
 	}
+}
+
+// A worker of a server that was killed may hold its lock a moment longer.
+func TestUploadsOfTheDying(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	path := filepath.Join(os.TempDir(), "deepfn-uploads-dying")
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	held, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = held.Close() }()
+	if err := unix.Flock(int(held.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	b := open(t, launcher.Config{})
+	_ = b.start(t, action(t, "def main(args): pass"))
+	if left := folders(t); len(left) != 1 {
+		t.Fatalf("got %v, want what somebody holds", left)
+	}
+	_ = held.Close()
+	eventually(t, "the folder goes", func() bool { return len(folders(t)) == 0 })
 }
