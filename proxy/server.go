@@ -231,12 +231,28 @@ func (s *Server) survive(ctx context.Context, fc *fasthttp.RequestCtx) {
 
 func (s *Server) newID() string { return s.idPrefix + strconv.FormatUint(s.ids.Add(1), 36) }
 
+// pathOf returns the decoded and cleaned path. One that would become another by that, with
+// dot segments or encoded slashes, is left as it was sent, which is no route's: whoever
+// lets only a part of the paths through, in front of this server, has not decoded it either.
+func pathOf(uri *fasthttp.URI) string {
+	sent := uri.PathOriginal()
+	plain := strings.NewReplacer("%2e", ".", "%2E", ".", "%2f", "/../", "%2F", "/../", "%5c", "/../", "%5C", "/../")
+	if bytes.Contains(sent, []byte("/.")) || bytes.IndexByte(sent, '%') >= 0 {
+		for segment := range strings.SplitSeq(plain.Replace(string(sent)), "/") {
+			if segment == "." || segment == ".." {
+				return string(sent)
+			}
+		}
+	}
+	return intern(uri.Path())
+}
+
 // request makes a request of what the header says.
 func (s *Server) request(fc *fasthttp.RequestCtx, r *request) {
 	h := &fc.Request.Header
 	*r = request{
 		bodies: s.bodies,
-		method: intern(fc.Method()), path: intern(fc.Path()),
+		method: intern(fc.Method()), path: pathOf(fc.URI()),
 		query:       string(fc.URI().QueryString()),
 		contentType: intern(h.ContentType()),
 		accept:      intern(h.Peek("Accept")),

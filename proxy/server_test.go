@@ -150,7 +150,7 @@ func TestHeaders(t *testing.T) {
 	if resp, _ := r.do(t, "POST", "/v2/models/echo/predict?n=1", ""); resp.StatusCode != 308 || resp.Header.Get("Location") != predictPath+"?n=1" {
 		t.Errorf("got %d, Location %q", resp.StatusCode, resp.Header.Get("Location"))
 	}
-	if resp, _ := r.do(t, "GET", "//v2/../healthz", ""); resp.StatusCode != 200 {
+	if resp, _ := r.do(t, "GET", "//healthz", ""); resp.StatusCode != 200 {
 		t.Errorf("got %d for a path to clean", resp.StatusCode)
 	}
 }
@@ -207,4 +207,28 @@ func TestAnswersAreNotMixed(t *testing.T) {
 	}
 	wg.Wait()
 	wantSentinels(t, r.streams, clients*requests/2)
+}
+
+// TestPathsThatBecomeOthers: a path is not another one by what was encoded in it.
+func TestPathsThatBecomeOthers(t *testing.T) {
+	r := start(t, Config{Model: "echo", BasePath: "/m/cats"})
+	for path, want := range map[string]int{
+		"/m/cats/v2/":                 200,
+		"/healthz":                    200,
+		"/m/cats/%2e%2e/%2e%2e/run":   404,
+		"/m/cats/../../run":           404,
+		"/m/cats/..%2f..%2frun":       404,
+		"/m%2fcats/v2/":               404,
+		"/./healthz":                  404,
+		"/m/cats/v2/models/ec%68o/":   200,
+		"/m/cats/v2/models/echo%2f":   308, // to a model called so, which there is not
+		"/m/cats/v2/models/%2E%2E/":   404,
+		"/m/cats/v2/models/echo%5c..": 308,
+	} {
+		c := r.dial(t)
+		_, _ = fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", path)
+		if resp, body := read(t, bufio.NewReader(c), "GET"); resp.StatusCode != want {
+			t.Errorf("%s: got %s %s, want %d", path, resp.Status, body, want)
+		}
+	}
 }
