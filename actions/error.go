@@ -31,8 +31,17 @@ const (
 	Deadline Code = "deadline"
 	// Canceled: the caller has gone.
 	Canceled Code = "canceled"
+	// Unauthorized: the caller has no key, or a wrong one.
+	Unauthorized Code = "unauthorized"
+	// Forbidden: the caller's key, or the server, does not allow it.
+	Forbidden Code = "forbidden"
 	// Failed: the model itself raised an error.
 	Failed Code = "failed"
+	// NoAnswer: the function returned what is no result of an action, neither an object
+	// nor an array.
+	NoAnswer Code = "no_answer"
+	// Exited: the function ended its own process.
+	Exited Code = "exited"
 	// Internal: deepfn is at fault.
 	Internal Code = "internal"
 )

@@ -69,6 +69,14 @@ type Config struct {
 
 	// Jobs runs trainings. Nil means that no model can be trained over DEEPaaS.
 	Jobs Jobs
+	// Controller is the OpenWhisk behind /api/v1/. Nil means that there is none, which the
+	// routes say.
+	Controller Controller
+	// Storage has arguments and results that are given by reference. Nil means that
+	// nothing can be.
+	Storage Storage
+	// Entry is the single entrypoint at /, the contract of OpenWhisk for Knative.
+	Entry Entry
 	// BasePath is the path that the routes of DEEPaaS and the page are below, "/a/b".
 	// /init, /run, /healthz, /readyz and /metrics stay at the root. The default is none.
 	BasePath string
@@ -95,9 +103,10 @@ type Config struct {
 	// sent nothing; when all have requests, the new one is answered 503 and closed. The
 	// default is the soft limit of open files less 256, 64 at least and 65536 at most.
 	MaxConns int
-	// MaxResponse is the most bytes that /run answers; a longer result is answered as an
-	// application error. Zero means no limit.
-	MaxResponse int64
+	// MaxPayload is OpenWhisk's limit, in bytes, of the result of a /run and of the
+	// arguments and the result of an activation or a web action under /api/v1/. What is over it is answered with an error that
+	// names the way by reference. Zero means no limit.
+	MaxPayload int64
 	// DeadlineMargin is how long before the platform's deadline /run and /init answer by
 	// themselves, though never more than a tenth of the time that is left. The default
 	// is 100 ms.

@@ -58,7 +58,11 @@ func deepaasStatus(e *actions.Error) int {
 		return http.StatusServiceUnavailable
 	case actions.Deadline:
 		return http.StatusGatewayTimeout
-	case actions.Failed, actions.Internal:
+	case actions.Unauthorized:
+		return http.StatusUnauthorized
+	case actions.Forbidden:
+		return http.StatusForbidden
+	case actions.Failed, actions.NoAnswer, actions.Exited, actions.Internal:
 		return http.StatusInternalServerError
 	}
 	return http.StatusInternalServerError
@@ -71,8 +75,12 @@ func runStatus(code actions.Code) int {
 	switch code {
 	case actions.Canceled:
 		return http.StatusServiceUnavailable
-	case actions.Invalid, actions.NotFound, actions.Unsupported, actions.TooLarge, actions.Conflict,
-		actions.Busy, actions.Unavailable, actions.Deadline, actions.Failed, actions.Internal:
+	case actions.NoAnswer:
+		return http.StatusBadGateway
+	case actions.Exited:
+		return http.StatusBadRequest
+	case actions.Invalid, actions.NotFound, actions.Unsupported, actions.TooLarge, actions.Conflict, actions.Unauthorized,
+		actions.Forbidden, actions.Busy, actions.Unavailable, actions.Deadline, actions.Failed, actions.Internal:
 		return http.StatusOK
 	}
 	return http.StatusOK

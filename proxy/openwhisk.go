@@ -219,9 +219,9 @@ func (s *Server) result(a *actions.Response) (response, error) {
 	} else if first[0] != '{' && first[0] != '[' {
 		body = append(append(append(make([]byte, 0, len(body)+16), `{"result":`...), body...), '}')
 	}
-	if s.cfg.MaxResponse > 0 && int64(len(body)) > s.cfg.MaxResponse {
+	if s.cfg.MaxPayload > 0 && int64(len(body)) > s.cfg.MaxPayload {
 		return response{}, actions.Errorf(actions.TooLarge,
-			"the answer has %d bytes, the limit is %d; ask for less, or raise the limit", len(body), s.cfg.MaxResponse)
+			"the answer has %d bytes, the limit is %d; ask for less, or raise the limit", len(body), s.cfg.MaxPayload)
 	}
 	return response{status: http.StatusOK, contentType: jsonType, body: body}, nil
 }

@@ -99,7 +99,7 @@ func TestRunAnswers(t *testing.T) {
 			inv := &fakeInvoker{answer: func(context.Context, actions.Request) (actions.Response, error) {
 				return tt.answer, nil
 			}}
-			s, st := newServer(t, Config{Model: "echo", Invoker: inv, MaxResponse: 90})
+			s, st := newServer(t, Config{Model: "echo", Invoker: inv, MaxPayload: 90})
 			wantResponse(t, post(t, s, "/run", `{}`), 200, tt.want)
 			wantSentinels(t, st, 1)
 		})

@@ -22,10 +22,10 @@ func outputLevel(e *actions.Error) slog.Level {
 		return slog.LevelInfo
 	}
 	switch e.Code {
-	case actions.Failed, actions.Unavailable, actions.Internal:
+	case actions.Failed, actions.NoAnswer, actions.Exited, actions.Unavailable, actions.Internal:
 		return slog.LevelWarn
 	case actions.Invalid, actions.NotFound, actions.Unsupported, actions.TooLarge, actions.Conflict,
-		actions.Busy, actions.Deadline, actions.Canceled:
+		actions.Unauthorized, actions.Forbidden, actions.Busy, actions.Deadline, actions.Canceled:
 		return slog.LevelInfo
 	}
 	return slog.LevelInfo

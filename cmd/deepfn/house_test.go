@@ -34,7 +34,13 @@ func mayImport() map[string][]string {
 		"actions/archive":           {},
 		"actions/disk":              {},
 		"actions/catalog":           {"actions/archive", "actions/disk"},
-		"proxy":                     {},
+		"actions/whisk":             {},
+		"proxy":                     {"actions/whisk"},
+		"proxy/conformance":         {},
+		"deploy":                    {"actions/whisk"},
+		"runtime/store":             {"actions/whisk", "actions/disk"},
+		"runtime/controller":        {"actions/whisk", "runtime/store"},
+		"runtime/storage":           {},
 		"runtime/invoker":           {},
 		"runtime/onnx":              {"runtime/onnx/picture"},
 		"runtime/onnx/picture":      {},
@@ -66,30 +72,38 @@ func testsMayImport() map[string][]string {
 // cmd's alone.
 func homes() map[string][]string {
 	return map[string][]string{
-		"github.com/prometheus/client_golang": {"proxy"},
-		"github.com/prometheus/common":        {"proxy"},
-		"github.com/valyala/fasthttp":         {"proxy"},
-		"github.com/yalue/onnxruntime_go":     {"runtime/onnx"},
-		"go.yaml.in/yaml/v3":                  {"actions/catalog", "actions/environment"},
-		"golang.org/x/image":                  {"runtime/onnx/picture", "runtime/onnx/onnxtest"},
-		"golang.org/x/sys":                    {"runtime/worker", "runtime/worker/workertest", "runtime/worker/launcher", "runtime/onnx", "runtime/actionloop", "runtime/bridge", "runtime/jobs", "actions/disk", "actions/environment", "proxy", "cmd/deepfn"},
+		"github.com/prometheus/client_golang":   {"proxy"},
+		"github.com/prometheus/common":          {"proxy"},
+		"github.com/apache/openwhisk-client-go": {"deploy"},
+		"github.com/aws/aws-sdk-go-v2":          {"runtime/storage"},
+		"github.com/valyala/fasthttp":           {"proxy"},
+		"go.etcd.io/bbolt":                      {"runtime/store"},
+		"gocloud.dev":                           {"runtime/storage"},
+		"github.com/yalue/onnxruntime_go":       {"runtime/onnx"},
+		"go.yaml.in/yaml/v3":                    {"actions/catalog", "actions/environment"},
+		"golang.org/x/image":                    {"runtime/onnx/picture", "runtime/onnx/onnxtest"},
+		"golang.org/x/sys":                      {"runtime/worker", "runtime/worker/workertest", "runtime/worker/launcher", "runtime/onnx", "runtime/actionloop", "runtime/bridge", "runtime/jobs", "actions/disk", "actions/environment", "proxy", "cmd/deepfn"},
 	}
 }
 
 // requirements gives the reason for each direct requirement of go.mod.
 func requirements() map[string]string {
 	return map[string]string{
-		"github.com/google/go-cmp":            "tests: differences that a person can read",
-		"github.com/prometheus/client_golang": "/metrics: the exposition format and Go's runtime metrics, from their authors",
-		"github.com/prometheus/common":        "/metrics in the text format that the request asks for",
-		"github.com/rogpeppe/go-internal":     "tests: testscript runs the command as its users do",
-		"github.com/spf13/cobra":              "the command line: subcommands, help, completion",
-		"github.com/spf13/pflag":              "cobra's flags, named where settings declare theirs",
-		"github.com/valyala/fasthttp":         "the HTTP server: half the CPU per request of net/http's",
-		"github.com/yalue/onnxruntime_go":     "ONNX Runtime's C API, loaded at run time from any path",
-		"go.yaml.in/yaml/v3":                  "action.yaml, with line numbers in its errors",
-		"golang.org/x/image":                  "WebP and TIFF decoders; fonts for the test pictures",
-		"golang.org/x/sys":                    "memfd, seals and other system calls that package syscall lacks",
+		"github.com/apache/openwhisk-client-go": "deploying to OpenWhisk; drives the local API in tests",
+		"github.com/aws/aws-sdk-go-v2":          "S3 for gocloud.dev: credentials from the usual places, an HTTP client of ours",
+		"github.com/google/go-cmp":              "tests: differences that a person can read",
+		"github.com/prometheus/client_golang":   "/metrics: the exposition format and Go's runtime metrics, from their authors",
+		"github.com/prometheus/common":          "/metrics in the text format that the request asks for",
+		"github.com/rogpeppe/go-internal":       "tests: testscript runs the command as its users do",
+		"github.com/spf13/cobra":                "the command line: subcommands, help, completion",
+		"github.com/spf13/pflag":                "cobra's flags, named where settings declare theirs",
+		"github.com/valyala/fasthttp":           "the HTTP server: half the CPU per request of net/http's",
+		"github.com/yalue/onnxruntime_go":       "ONNX Runtime's C API, loaded at run time from any path",
+		"go.etcd.io/bbolt":                      "the controller's entities and activations on disk",
+		"gocloud.dev":                           "objects of S3, and of other stores when they are wanted, through one door",
+		"go.yaml.in/yaml/v3":                    "action.yaml, with line numbers in its errors",
+		"golang.org/x/image":                    "WebP and TIFF decoders; fonts for the test pictures",
+		"golang.org/x/sys":                      "memfd, seals and other system calls that package syscall lacks",
 	}
 }
 

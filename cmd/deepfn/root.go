@@ -109,11 +109,11 @@ func exitCode(err error) int {
 		return exitUsage
 	case actions.NotFound:
 		return exitNotFound
-	case actions.Busy, actions.Unavailable, actions.Conflict:
+	case actions.Busy, actions.Unavailable, actions.Conflict, actions.Unauthorized, actions.Forbidden:
 		return exitUnavailable
 	case actions.Deadline, actions.Canceled:
 		return exitDeadline
-	case actions.Failed, actions.Internal:
+	case actions.Failed, actions.NoAnswer, actions.Exited, actions.Internal:
 		return exitFailed
 	}
 	return exitFailed

@@ -1,0 +1,2 @@
+// Package deploy puts models on a platform.
+package deploy

@@ -1,0 +1,3 @@
+package deploy
+
+import _ "github.com/apache/openwhisk-client-go/whisk"
