@@ -60,48 +60,48 @@ func control(w http.ResponseWriter, r *http.Request) {
 
 // BenchmarkCost is what a proxy itself costs: one client's POST /run, with a new
 // connection for each as OpenWhisk's invoker has it, to an action that gives its value
-// back. In turn, request by request: deepfn, OpenWhisk's own Go proxy (named by
-// DEEPFN_PEER_PROXY, on port 8080, left out without it) with the same action, and a
-// handler in this process without any action, which costs as little as can be. deepfn is
-// there twice more: with a Python function, and with a child that speaks its own protocol
-// and does nothing else.
+// back, an executable or a Python function. In turn, request by request: deepfn,
+// OpenWhisk's own Go proxy with the same action, and a handler in this process without any
+// action, which costs as little as can be. The peer is that of BenchmarkPython.
 func BenchmarkCost(b *testing.B) {
+	proxy, launcher := os.Getenv("DEEPFN_PEER_PROXY"), os.Getenv("DEEPFN_PEER_LAUNCHER")
+	if proxy == "" || launcher == "" {
+		b.Skip("the peer is not there: DEEPFN_PEER_PROXY and DEEPFN_PEER_LAUNCHER do not name it")
+	}
 	for _, size := range []int{100, 10 << 10, 1 << 20} {
 		text := strings.Repeat("x", size)
 		body := fmt.Appendf(nil, `{"value":{"id":1,"d":%q}}`, text)
-		b.Run(fmt.Sprintf("%dB", size), func(b *testing.B) {
-			type subject struct {
-				name string
-				request
-				times []time.Duration
-			}
-			to := func(name, address string) *subject {
-				return &subject{name: name, request: request{address + "/run", "application/json", body, text, 0}}
-			}
-			subjects := []*subject{to("control", serveControl(b)), to("deepfn", serveAction(b))}
-			if os.Getenv("DEEPFN_PEER_PROXY") != "" {
-				subjects = append(subjects, to("peer", startPeerAction(b, os.Getenv("DEEPFN_PEER_PROXY"))))
-			}
-			if os.Getenv("DEEPFN_TEST_PYTHON_CURRENT") != "" {
-				address, _ := servePython(b, echoJSON)
-				subjects = append(subjects, to("python", address))
-			}
-			for range 20 { // and what they do beside their first requests is done
-				for _, s := range subjects {
-					once(b, s.request)
-				}
-			}
-			for b.Loop() {
-				for _, s := range subjects {
-					s.times = append(s.times, once(b, s.request))
-				}
-			}
-			own := float64(median(subjects[0].times))
-			for _, s := range subjects {
-				b.ReportMetric(float64(median(s.times).Nanoseconds())/1e3, s.name+"-p50-µs")
-				b.ReportMetric(float64(median(s.times))/own, s.name+"/control")
-			}
+		to := func(address string) request { return request{address + "/run", "application/json", body, text, 0} }
+		b.Run(fmt.Sprintf("executable/%dB", size), func(b *testing.B) {
+			compareCost(b, to(serveControl(b)), to(serveAction(b)), to(startPeerAction(b, proxy)))
 		})
+		b.Run(fmt.Sprintf("python/%dB", size), func(b *testing.B) {
+			ours, _ := servePython(b, echoJSON)
+			peer, _ := startPeer(b, proxy, launcher, echoJSON)
+			compareCost(b, to(serveControl(b)), to(ours), to(peer))
+		})
+	}
+}
+
+// compareCost sends the requests in turn and reports the medians and their ratios.
+func compareCost(b *testing.B, control, ours, peer request) {
+	b.Helper()
+	subjects := []request{control, ours, peer}
+	times := make([][]time.Duration, len(subjects))
+	for range 50 { // and what they do beside their first requests is done
+		for _, s := range subjects {
+			once(b, s)
+		}
+	}
+	for b.Loop() {
+		for i, s := range subjects {
+			times[i] = append(times[i], once(b, s))
+		}
+	}
+	own := float64(median(times[0]))
+	for i, name := range []string{"control", "deepfn", "peer"} {
+		b.ReportMetric(float64(median(times[i]).Nanoseconds())/1e3, name+"-p50-µs")
+		b.ReportMetric(float64(median(times[i]))/own, name+"/control")
 	}
 }
 
