@@ -41,11 +41,12 @@ type response struct {
 	contentType string
 	body        []byte
 
-	allow       string // header Allow
-	location    string // header Location
-	disposition string // header Content-Disposition
-	policy      string // header Content-Security-Policy
-	retryAfter  int    // header Retry-After in seconds, 0 for none
+	allow       string      // header Allow
+	location    string      // header Location
+	disposition string      // header Content-Disposition
+	policy      string      // header Content-Security-Policy
+	retryAfter  int         // header Retry-After in seconds, 0 for none
+	header      http.Header // all others, nil for none
 }
 
 // A handler answers one kind of request.
@@ -55,6 +56,11 @@ type handler func(ctx context.Context, r *request) response
 type route struct {
 	path           string
 	get, post, del handler
+	// all answers every method that has no handler of its own.
+	all handler
+	// prefix says that the route is for all paths that begin with path, which has no
+	// segment in braces. It comes behind the routes that are for one of these.
+	prefix bool
 	// always says that the route answers also while the server is draining.
 	always bool
 	// anySize says that the handler answers to bodies that are too large.
@@ -63,15 +69,19 @@ type route struct {
 
 // handler returns what answers a method, nil when nothing does.
 func (rt *route) handler(method string) handler {
+	var h handler
 	switch method {
 	case http.MethodGet, http.MethodHead:
-		return rt.get
+		h = rt.get
 	case http.MethodPost:
-		return rt.post
+		h = rt.post
 	case http.MethodDelete:
-		return rt.del
+		h = rt.del
 	}
-	return nil
+	if h == nil {
+		return rt.all
+	}
+	return h
 }
 
 // routes is the table of all routes, the most used first.
@@ -141,8 +151,9 @@ func (s *Server) handle(ctx context.Context, r *request) (resp response) {
 // match finds the route of a request and sets the parts of its path.
 func (s *Server) match(r *request) (*route, bool) {
 	for i := range s.table {
-		if matchPath(s.table[i].path, r.path, r) {
-			return &s.table[i], true
+		rt := &s.table[i]
+		if rt.prefix && strings.HasPrefix(r.path, rt.path) || !rt.prefix && matchPath(rt.path, r.path, r) {
+			return rt, true
 		}
 	}
 	return nil, false

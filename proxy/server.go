@@ -355,6 +355,11 @@ func (s *Server) send(fc *fasthttp.RequestCtx, id string, resp response) {
 			h.Set(header.name, header.value)
 		}
 	}
+	for name, values := range resp.header {
+		for _, value := range values {
+			h.Add(name, value)
+		}
+	}
 	if resp.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(resp.retryAfter))
 	}
