@@ -18,6 +18,8 @@ const (
 	// maxContext is how many bytes an activation may have beside its value, for the
 	// environment of a function.
 	maxContext = 64 << 10
+	// activationID is the variable by which a model tells that OpenWhisk invokes it.
+	activationID = "__OW_ACTIVATION_ID"
 )
 
 // A given is what a caller gave to a model that parses its own arguments.
@@ -186,8 +188,9 @@ func (a *activation) given(id string) (g given, err error) {
 	}
 	g.accept = jsonText(a.values["accept"])
 	if a.id == "" {
-		g.texts = []actions.Text{{Origin: actions.FromContext, Name: "__OW_ACTIVATION_ID", Value: id}}
+		g.texts = []actions.Text{{Origin: actions.FromContext, Name: activationID, Value: id}}
 	}
+	g.texts = append(g.texts, a.context...)
 	size := 0
 	for _, m := range a.others {
 		if !isVariable(m.key) || string(m.key) == "activation_id" && a.id == "" {

@@ -50,69 +50,26 @@ func (s *Server) run(ctx context.Context, r *request) response {
 	return whiskError(runStatus(e.Code), e)
 }
 
-// activate runs one activation. With an error it may return the response that the
-// contract wants for it.
+// activate decodes the body of a /run and runs the activation. With an error it may return
+// the response that the contract wants for it.
 func (s *Server) activate(ctx context.Context, c *call, r *request) (response, error) {
 	if r.refused != nil {
 		return response{}, r.refused
 	}
-	m, unknown := s.lookUp(ctx, c)
 	a, err := parseActivation(r.body)
 	if err != nil {
+		_, _ = s.lookUp(ctx, c) // the metrics name a model that there is
 		return response{}, err
 	}
 	if a.id != "" {
 		c.request.ID = a.id
 	}
-	switch a.kind {
-	case '{', '[', 'n', 0: // the arguments, null, no value
-	default:
-		const text = "The action did not receive a dictionary or array as an argument."
-		return whiskText(http.StatusNotFound, text), actions.Errorf(actions.Invalid, text)
-	}
 	if c.deadline = a.deadline; !a.deadline.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = s.withDeadline(ctx, c.start, a.deadline)
 		defer cancel()
-		if ctx.Err() != nil {
-			return response{}, ctx.Err()
-		}
 	}
-	if unknown != nil {
-		return response{}, unknown
-	}
-	if c.request.Verb == actions.Metadata {
-		return jsonResponse(http.StatusOK, s.modelDocument(m, s.current(ctx, m, r))), nil
-	}
-	if !m.ParsesArguments() {
-		if err := r.takeDecoded(); err != nil {
-			return response{}, err
-		}
-	}
-	if err := c.take(&a, m); err != nil {
-		return response{}, err
-	}
-	c.request.Buffer = r.room()
-	if err := s.invoke(ctx, c, m); err != nil {
-		return response{}, err
-	}
-	return s.result(&c.response)
-}
-
-// take takes the arguments of an activation.
-func (c *call) take(a *activation, m actions.Model) (err error) {
-	switch {
-	case m.ParsesArguments():
-		c.given, err = a.given(c.request.ID)
-	case a.kind == '[':
-		return actions.Errorf(actions.Invalid, "%s takes named arguments: value must be an object, not an array", m.Name)
-	case a.many:
-		return actions.Errorf(actions.Invalid, "Error unmarshaling request: %s", errTooMany())
-	default:
-		c.values.JSON = a.values
-	}
-	c.accept = jsonText(a.values["accept"])
-	return err
+	return s.perform(ctx, c, &a, r)
 }
 
 // withDeadline ends ctx the margin before the platform gives up.
@@ -130,6 +87,7 @@ type activation struct {
 	values   map[string]json.RawMessage
 	many     bool // value has more members than values
 	others   []keyed
+	context  []actions.Text // what is known beside others
 }
 
 // A keyed is a member of a JSON object.
