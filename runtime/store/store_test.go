@@ -1,0 +1,506 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/whisk"
+	"github.com/deepfn/deepfn/runtime/store"
+)
+
+func open(tb testing.TB, cfg store.Config) *store.Store {
+	tb.Helper()
+	if cfg.Path == "" {
+		cfg.Path = filepath.Join(tb.TempDir(), "new", "store.db")
+	}
+	s, err := store.Open(cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return s
+}
+
+// start is when the tests' activations begin.
+func start() time.Time { return time.UnixMilli(1_700_000_000_000) }
+
+// record is the activation n, which began n seconds after start.
+func record(n int) store.Record {
+	return store.Record{
+		Namespace: "guest", ID: fmt.Sprintf("%032x", n), Name: "hello", Path: "guest/hello",
+		Start:   start().Add(time.Duration(n) * time.Second),
+		Summary: fmt.Appendf(nil, "summary %d", n), Doc: fmt.Appendf(nil, "doc %d", n), Logs: fmt.Appendf(nil, "logs %d", n),
+	}
+}
+
+func end(tb testing.TB, s *store.Store, records ...store.Record) {
+	tb.Helper()
+	for _, r := range records {
+		if err := s.End(tb.Context(), r); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+// ids are what a query finds, as the numbers of records.
+func ids(t *testing.T, s *store.Store, namespace string, q whisk.ActivationQuery) []int {
+	t.Helper()
+	found := []int{}
+	err := s.Activations(namespace, q, func(r store.Record) bool {
+		var n int
+		if _, err := fmt.Sscanf(r.ID, "%x", &n); err != nil {
+			t.Error(err)
+		}
+		found = append(found, n)
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func TestEntities(t *testing.T) {
+	s := open(t, store.Config{})
+	key := func(c whisk.Collection, ns, pkg, name string) store.Key { return store.Key{c, ns, pkg, name} }
+	keys := []store.Key{
+		key(whisk.Actions, "guest", "", "a"),
+		key(whisk.Actions, "guest", "", "b\x00c"),
+		key(whisk.Actions, "guest", "", "ü"),
+		key(whisk.Actions, "guest", "p", "a"),
+		key(whisk.Actions, "guest", "p2", "z"),
+		key(whisk.Actions, "guest2", "", "a"),
+		key(whisk.Packages, "guest", "", "p"),
+	}
+	err := s.Update(func(tx *store.Tx) error {
+		for _, k := range slices.Backward(keys) {
+			doc := []byte(k.Name)
+			if err := tx.PutEntity(k, doc); err != nil {
+				return err
+			}
+			doc[0] = '!' // the caller's again
+			if got := tx.Entity(k); string(got) != k.Name {
+				t.Errorf("%v: got %q within the change", k, got)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lists := map[string]struct {
+		list func(*store.Tx, func(store.Key, []byte) bool) error
+		want []store.Key
+	}{
+		"no package": {func(tx *store.Tx, each func(store.Key, []byte) bool) error {
+			return tx.Entities(whisk.Actions, "guest", "", each)
+		}, keys[:3]},
+		"a package": {func(tx *store.Tx, each func(store.Key, []byte) bool) error {
+			return tx.Entities(whisk.Actions, "guest", "p", each)
+		}, keys[3:4]},
+		"all": {func(tx *store.Tx, each func(store.Key, []byte) bool) error {
+			return tx.AllEntities(whisk.Actions, "guest", each)
+		}, keys[:5]},
+		"another namespace": {func(tx *store.Tx, each func(store.Key, []byte) bool) error {
+			return tx.AllEntities(whisk.Actions, "guest2", each)
+		}, keys[5:6]},
+		"none": {func(tx *store.Tx, each func(store.Key, []byte) bool) error {
+			return tx.AllEntities(whisk.Rules, "guest", each)
+		}, nil},
+		"the first": {func(tx *store.Tx, each func(store.Key, []byte) bool) error {
+			return tx.AllEntities(whisk.Actions, "guest", func(k store.Key, doc []byte) bool { return each(k, doc) && false })
+		}, keys[:1]},
+	}
+	for name, test := range lists {
+		var got []store.Key
+		err := s.View(func(tx *store.Tx) error {
+			return test.list(tx, func(k store.Key, doc []byte) bool {
+				if string(doc) != k.Name {
+					t.Errorf("%s: %v has %q", name, k, doc)
+				}
+				clear(doc) // the caller's
+				got = append(got, k)
+				return true
+			})
+		})
+		if diff := cmp.Diff(test.want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v %s", name, err, diff)
+		}
+	}
+}
+
+func TestUpdateOrNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	s := open(t, store.Config{Path: path})
+	a, b := store.Key{whisk.Rules, "guest", "", "a"}, store.Key{whisk.Rules, "guest", "", "b"}
+	put := func(k store.Key, doc string) error {
+		return s.Update(func(tx *store.Tx) error { return tx.PutEntity(k, []byte(doc)) })
+	}
+	if err := put(a, ""); err != nil {
+		t.Fatal(err)
+	}
+	refused := errors.New("refused")
+	err := s.Update(func(tx *store.Tx) error {
+		if err := errors.Join(tx.PutEntity(b, []byte("2")), tx.DeleteEntity(a), tx.DeleteEntity(store.Key{})); err != nil {
+			t.Error(err)
+		}
+		return refused
+	})
+	if !errors.Is(err, refused) {
+		t.Errorf("got %v", err)
+	}
+	func() {
+		defer func() {
+			if recover() != "mine" {
+				t.Error("the panic of a function is lost")
+			}
+		}()
+		_ = s.Update(func(tx *store.Tx) error {
+			_ = tx.PutEntity(b, nil)
+			panic("mine")
+		})
+	}()
+	err = s.Update(func(tx *store.Tx) error {
+		return tx.PutEntity(store.Key{Name: strings.Repeat("x", 40_000)}, nil)
+	})
+	if actions.CodeOf(err) != actions.TooLarge {
+		t.Errorf("a long name: %v", err)
+	}
+	err = s.View(func(tx *store.Tx) error { return tx.PutEntity(b, nil) })
+	if err == nil {
+		t.Error("View changes entities")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_ = open(t, store.Config{Path: path}).View(func(tx *store.Tx) error {
+		if got := tx.Entity(a); got == nil || len(got) != 0 {
+			t.Errorf("a: got %q, want an empty document", got)
+		}
+		if got := tx.Entity(b); got != nil {
+			t.Errorf("b: got %q, want none", got)
+		}
+		return nil
+	})
+}
+
+func TestActivations(t *testing.T) {
+	s := open(t, store.Config{})
+	var want []int
+	for n := range 10 {
+		r := record(n)
+		switch {
+		case n == 3:
+			r.Path = "whisk.system/models/hello"
+		case n == 4:
+			r.Path, r.Name = "", "fired"
+		case n == 5:
+			r.Namespace = "other"
+		case n >= 8:
+			r.Start = start().Add(8 * time.Second) // both
+		}
+		end(t, s, r)
+		if n != 5 {
+			want = append([]int{n}, want...)
+		}
+	}
+	ms := func(n int) int64 { return start().Add(time.Duration(n) * time.Second).UnixMilli() }
+	page := func(skip, limit int) whisk.Page { return whisk.Page{Skip: skip, Limit: limit} }
+	tests := map[string]struct {
+		q    whisk.ActivationQuery
+		want []int
+	}{
+		"all":              {whisk.ActivationQuery{}, want},
+		"limit":            {whisk.ActivationQuery{Page: page(0, 2)}, want[:2]},
+		"skip":             {whisk.ActivationQuery{Page: page(2, 3)}, want[2:5]},
+		"skip all":         {whisk.ActivationQuery{Page: page(math.MaxInt, 3)}, []int{}},
+		"skip none":        {whisk.ActivationQuery{Page: page(-5, 1)}, want[:1]},
+		"name":             {whisk.ActivationQuery{Name: "hello"}, []int{9, 8, 7, 6, 2, 1, 0}},
+		"name in package":  {whisk.ActivationQuery{Name: "models/hello"}, []int{3}},
+		"name of trigger":  {whisk.ActivationQuery{Name: "fired"}, []int{4}},
+		"beginning":        {whisk.ActivationQuery{Name: "hell"}, []int{}},
+		"since":            {whisk.ActivationQuery{Since: ms(7)}, []int{9, 8, 7}},
+		"since later":      {whisk.ActivationQuery{Since: ms(7) + 1}, []int{9, 8}},
+		"upto":             {whisk.ActivationQuery{Upto: ms(1)}, []int{1, 0}},
+		"upto before":      {whisk.ActivationQuery{Upto: ms(1) - 1}, []int{0}},
+		"both":             {whisk.ActivationQuery{Since: ms(2), Upto: ms(4)}, []int{4, 3, 2}},
+		"one moment":       {whisk.ActivationQuery{Since: ms(8), Upto: ms(8)}, []int{9, 8}},
+		"the wrong way":    {whisk.ActivationQuery{Since: ms(4), Upto: ms(2)}, []int{}},
+		"ends of time":     {whisk.ActivationQuery{Since: math.MinInt64, Upto: math.MaxInt64}, want},
+		"all but the time": {whisk.ActivationQuery{Name: "hello", Since: ms(2), Upto: ms(7), Page: page(1, 1)}, []int{6}},
+	}
+	for name, test := range tests {
+		if diff := cmp.Diff(test.want, ids(t, s, "guest", test.q)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		n, err := s.CountActivations("guest", test.q)
+		all := test.q
+		all.Limit = 0
+		if want := len(ids(t, s, "guest", all)); n != want || err != nil {
+			t.Errorf("%s: counted %d, %v, want %d", name, n, err, want)
+		}
+	}
+	if got := ids(t, s, "other", whisk.ActivationQuery{}); !slices.Equal(got, []int{5}) {
+		t.Errorf("another namespace: %v", got)
+	}
+	if got := ids(t, s, "oth", whisk.ActivationQuery{}); len(got) != 0 {
+		t.Errorf("no namespace: %v", got)
+	}
+}
+
+func TestRecord(t *testing.T) {
+	s := open(t, store.Config{})
+	r, empty := record(1), store.Record{Namespace: "guest", ID: "e", Start: start()}
+	r.Doc = []byte(strings.Repeat("d", 3<<20))
+	end(t, s, r, empty)
+	got, err := s.Record("guest", r.ID)
+	got.Start = got.Start.UTC()
+	want := r
+	want.Start = r.Start.UTC()
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v %s", err, diff)
+	}
+	doc, err := s.Activation("guest", r.ID)
+	if string(doc) != string(r.Doc) || err != nil {
+		t.Errorf("got %d bytes, %v", len(doc), err)
+	}
+	if logs, err := s.Logs("guest", r.ID); string(logs) != "logs 1" || err != nil {
+		t.Errorf("got %q, %v", logs, err)
+	}
+	if doc, err := s.Activation("guest", "e"); len(doc) != 0 || err != nil {
+		t.Errorf("an empty one: %q, %v", doc, err)
+	}
+	for _, id := range []string{"", "1", r.ID + "0", "e\x00"} {
+		if _, err := s.Logs("guest", id); actions.CodeOf(err) != actions.NotFound {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
+	if _, err := s.Logs("other", r.ID); actions.CodeOf(err) != actions.NotFound {
+		t.Errorf("of another namespace: %v", err)
+	}
+	for _, docs := range []bool{false, true} {
+		_ = s.Activations("guest", whisk.ActivationQuery{Docs: docs}, func(r store.Record) bool {
+			if string(r.Summary) != "summary 1" || docs != (len(r.Doc) == 3<<20) || docs != (string(r.Logs) == "logs 1") {
+				t.Errorf("docs %t: %q, %d bytes, %q", docs, r.Summary, len(r.Doc), r.Logs)
+			}
+			return false
+		})
+	}
+	wrong := map[actions.Code]store.Record{
+		actions.Invalid:  {ID: "1"},
+		actions.TooLarge: {ID: strings.Repeat("1", 10_000), Namespace: "guest"},
+	}
+	for code, r := range wrong {
+		if err := s.End(t.Context(), r); actions.CodeOf(err) != code {
+			t.Errorf("got %v, want %s", err, code)
+		}
+		if err := s.Begin(t.Context(), store.Pending{ID: r.ID, Namespace: r.Namespace}); actions.CodeOf(err) != code {
+			t.Errorf("got %v, want %s", err, code)
+		}
+	}
+}
+
+// TestLongLists crosses the steps that a list is read in, with a store that changes.
+func TestLongLists(t *testing.T) {
+	s := open(t, store.Config{})
+	var wg sync.WaitGroup
+	for n := range 700 {
+		wg.Go(func() {
+			r := record(n)
+			if n%100 == 0 {
+				r.Doc = make([]byte, 5<<20)
+			}
+			end(t, s, r)
+		})
+	}
+	wg.Wait()
+	var got []string
+	err := s.Activations("guest", whisk.ActivationQuery{Docs: true, Page: whisk.Page{Skip: 1, Limit: 690}}, func(r store.Record) bool {
+		got = append(got, r.ID)
+		if len(got)%50 == 0 {
+			end(t, s, record(10_000+len(got))) // each may call the store
+		}
+		return true
+	})
+	if err != nil || len(got) != 690 {
+		t.Fatalf("%d, %v", len(got), err)
+	}
+	for i, id := range got {
+		if want := record(698 - i).ID; id != want {
+			t.Fatalf("at %d: got %s, want %s", i, id, want)
+		}
+	}
+}
+
+func TestPending(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	s := open(t, store.Config{Path: path})
+	pending := func(n int) store.Pending {
+		r := record(n)
+		return store.Pending{r.Namespace, r.ID, r.Name, r.Path, r.Start, r.Doc}
+	}
+	for _, n := range []int{3, 1, 2} {
+		if err := s.Begin(t.Context(), pending(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := ids(t, s, "guest", whisk.ActivationQuery{}); len(got) != 0 {
+		t.Errorf("pending ones are listed: %v", got)
+	}
+	end(t, s, record(2))
+	changed := record(2)
+	changed.Start, changed.Doc, changed.Path = start(), []byte("again"), "guest/p/hello"
+	end(t, s, changed)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, store.Config{Path: path})
+	got, err := s.Pending()
+	for i := range got {
+		got[i].Start = got[i].Start.UTC()
+	}
+	want := []store.Pending{pending(1), pending(3)}
+	for i := range want {
+		want[i].Start = want[i].Start.UTC()
+	}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v %s", err, diff)
+	}
+	if doc, err := s.Activation("guest", changed.ID); string(doc) != "again" || err != nil {
+		t.Errorf("got %q, %v", doc, err)
+	}
+	for name, want := range map[string]int{"": 1, "p/hello": 1, "hello": 0} {
+		if n, err := s.CountActivations("guest", whisk.ActivationQuery{Name: name}); n != want || err != nil {
+			t.Errorf("%q: got %d, %v, want %d", name, n, err, want)
+		}
+	}
+}
+
+func TestCallers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	s := open(t, store.Config{Path: path})
+	const callers, each = 16, 100
+	var wg sync.WaitGroup
+	for c := range callers {
+		wg.Go(func() {
+			for i := range each {
+				r := record(c*each + i)
+				p := store.Pending{Namespace: r.Namespace, ID: r.ID, Start: r.Start}
+				if err := errors.Join(s.Begin(t.Context(), p), s.End(t.Context(), r)); err != nil {
+					t.Error(err)
+				}
+				clear(r.Doc) // the caller's again
+				if got, err := s.Activation("guest", r.ID); string(got) != fmt.Sprint("doc ", c*each+i) || err != nil {
+					t.Errorf("got %q, %v", got, err)
+				}
+				if i%20 == 0 {
+					err := s.Update(func(tx *store.Tx) error {
+						return tx.PutEntity(store.Key{whisk.Actions, "guest", "", r.ID}, r.Summary)
+					})
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n, err := s.CountActivations("guest", whisk.ActivationQuery{}); n != callers*each || err != nil {
+		t.Errorf("got %d, %v", n, err)
+	}
+	if left, err := s.Pending(); len(left) != 0 || err != nil {
+		t.Errorf("%d left, %v", len(left), err)
+	}
+}
+
+func TestCallerLeaves(t *testing.T) {
+	s := open(t, store.Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	late, cancel := context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	for ctx, want := range map[context.Context]actions.Code{ctx: actions.Canceled, late: actions.Deadline} {
+		for range 100 { // whether it was taken is decided by chance
+			if err := s.End(ctx, record(1)); err != nil && actions.CodeOf(err) != want {
+				t.Fatalf("got %v, want %s", err, want)
+			}
+		}
+	}
+	end(t, s, record(2))
+}
+
+func TestClose(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	s := open(t, store.Config{Path: path})
+	var wg sync.WaitGroup
+	var mu sync.Mutex // guards kept
+	var kept []int
+	begun := make(chan struct{}, 64)
+	for n := range 64 {
+		wg.Go(func() {
+			begun <- struct{}{}
+			switch err := s.End(t.Context(), record(n)); actions.CodeOf(err) {
+			case "":
+				mu.Lock()
+				kept = append(kept, n)
+				mu.Unlock()
+			case actions.Unavailable:
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	for range 32 {
+		<-begun
+	}
+	if err := errors.Join(s.Close(), s.Close()); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	calls := map[string]error{
+		"Begin":  s.Begin(t.Context(), store.Pending{Namespace: "guest", ID: "1"}),
+		"End":    s.End(t.Context(), record(1)),
+		"View":   s.View(func(*store.Tx) error { return nil }),
+		"Update": s.Update(func(*store.Tx) error { return nil }),
+	}
+	_, calls["Pending"] = s.Pending()
+	_, calls["Logs"] = s.Logs("guest", "1")
+	for name, err := range calls {
+		if actions.CodeOf(err) != actions.Unavailable || !strings.Contains(fmt.Sprint(err), "it is closed") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	s = open(t, store.Config{Path: path})
+	got := ids(t, s, "guest", whisk.ActivationQuery{})
+	slices.Sort(kept)
+	slices.Sort(got)
+	if !slices.Equal(kept, got) {
+		t.Errorf("kept %v, found %v", kept, got)
+	}
+}
+
+func TestFolder(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a", "b", "store.db")
+	_ = open(t, store.Config{Path: path})
+	for name, want := range map[string]os.FileMode{path: 0o600, filepath.Dir(path): 0o700 | os.ModeDir} {
+		if info, err := os.Stat(name); err != nil || info.Mode() != want {
+			t.Errorf("%s: %v, %v", name, info.Mode(), err)
+		}
+	}
+}
