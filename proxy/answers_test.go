@@ -46,7 +46,7 @@ func TestAnswersOwn(t *testing.T) {
 				in := bufio.NewReader(c)
 				go func() { // ends when all is written
 					for _, n := range sizes {
-						_, _ = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nX-Request-Id: %s%d\r\nContent-Length: 2\r\n"+
+						_, _ = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: %s%d\r\nContent-Length: 2\r\n"+
 							"Content-Type: application/json\r\n\r\n{}", predictPath, letter, n)
 					}
 				}()

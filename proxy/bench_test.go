@@ -117,7 +117,7 @@ func benchClient(b *testing.B, dial func() (net.Conn, error), body string) {
 		b.Fatal(err)
 	}
 	defer func() { _ = c.Close() }()
-	sent := fmt.Appendf(nil, "POST /run HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	sent := fmt.Appendf(nil, "POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 	br := bufio.NewReader(c)
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()

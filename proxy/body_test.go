@@ -26,10 +26,10 @@ func paddedBody(n int) string { return "{}" + strings.Repeat(" ", n-2) }
 // sendBody sends a request with a body, of which the last hold bytes are held back.
 func sendBody(w io.Writer, path, body string, chunked bool, hold int) {
 	if chunked {
-		_, _ = fmt.Fprintf(w, "POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n", path, len(body))
+		_, _ = fmt.Fprintf(w, "POST %s HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n", path, len(body))
 		body += "\r\n0\r\n\r\n"
 	} else {
-		_, _ = fmt.Fprintf(w, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", path, len(body))
+		_, _ = fmt.Fprintf(w, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", path, len(body))
 	}
 	_, _ = io.WriteString(w, body[:len(body)-hold])
 }

@@ -35,7 +35,7 @@ func TestDrain(t *testing.T) {
 
 	working, open := r.dial(t), r.dial(t)
 	openReader := bufio.NewReader(open)
-	_, _ = io.WriteString(open, "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+	_, _ = io.WriteString(open, "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	if resp, _ := read(t, openReader, "GET"); resp.StatusCode != 200 {
 		t.Errorf("got %d before the drain", resp.StatusCode)
 	}
@@ -97,7 +97,7 @@ func TestDrainGrace(t *testing.T) {
 func TestDrainIdle(t *testing.T) {
 	r := start(t, Config{Model: "echo", Grace: time.Hour})
 	silent, kept := r.dial(t), r.dial(t)
-	_, _ = io.WriteString(kept, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+	_, _ = io.WriteString(kept, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	br := bufio.NewReader(kept)
 	read(t, br, "GET")
 	r.stop()

@@ -36,6 +36,10 @@ type action struct {
 // init answers POST /init. The first one wins and later ones are refused, until it has
 // failed.
 func (s *Server) init(ctx context.Context, r *request) response {
+	if crossSite(r) {
+		s.metrics.refused("cross_site")
+		return whiskText(http.StatusForbidden, otherSite)
+	}
 	started := time.Now()
 	in, bad := parseInit(r.body)
 	if bad != nil {

@@ -35,9 +35,9 @@ func TestTooLarge(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			c := r.dial(t)
 			if chunked {
-				_, _ = io.WriteString(c, "POST "+tt.path+" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+				_, _ = io.WriteString(c, "POST "+tt.path+" HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
 			} else {
-				_, _ = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", tt.path, size)
+				_, _ = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", tt.path, size)
 			}
 			for range size / len(chunk) {
 				if chunked {
@@ -63,7 +63,7 @@ func TestTooLarge(t *testing.T) {
 				t.Errorf("%s chunked %v: %d bytes were allocated for a refused body", tt.path, chunked, got)
 			}
 			// The whole body was thrown away, so the connection still works.
-			_, _ = io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+			_, _ = io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
 			if resp, _ := read(t, br, "GET"); resp.StatusCode != 200 {
 				t.Errorf("got %s after a refused body", resp.Status)
 			}
@@ -76,7 +76,7 @@ func TestTooLargeToDrain(t *testing.T) {
 	r := start(t, Config{Model: "echo", MaxBody: 1 << 20})
 	c := r.dial(t)
 	// Not all of it comes: the server does not wait for it.
-	_, _ = fmt.Fprintf(c, "POST /run HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", int64(drainBytes)+1, make([]byte, 1<<20))
+	_, _ = fmt.Fprintf(c, "POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", int64(drainBytes)+1, make([]byte, 1<<20))
 	br := bufio.NewReader(c)
 	if resp, body := read(t, br, "POST"); resp.StatusCode != 200 || !strings.Contains(body, "over the limit") || !resp.Close {
 		t.Errorf("got %s %s, close %v", resp.Status, body, resp.Close)
@@ -120,12 +120,12 @@ func TestMalformed(t *testing.T) {
 		status int
 	}{
 		"garbage":       {"hello\r\n\r\n", 400},
-		"long header":   {"POST /run HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("y", 2*readBuffer) + "\r\n\r\n", 431},
-		"bad length":    {"POST /run HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", 400},
-		"bad chunk":     {"POST /run HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400},
-		"cut-off chunk": {"POST /run HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", 400},
-		"cut-off body":  {"POST /run HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{}", 400},
-		"cut-off large": {"POST /run HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat(" ", 50000), 400},
+		"long header":   {"POST /run HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("y", 2*readBuffer) + "\r\n\r\n", 431},
+		"bad length":    {"POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n", 400},
+		"bad chunk":     {"POST /run HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400},
+		"cut-off chunk": {"POST /run HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", 400},
+		"cut-off body":  {"POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{}", 400},
+		"cut-off large": {"POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat(" ", 50000), 400},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := r.dial(t)

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-const runEmpty = "POST /run HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+const runEmpty = "POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
 
 // until waits until a server's connections are as many in a state as wanted.
 func (r *running) until(state connState, n int) {
@@ -117,7 +117,7 @@ func TestMaxConns(t *testing.T) {
 	var kept []*bufio.Reader
 	for i := range 2 {
 		c := r.dial(t)
-		_, _ = io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+		_, _ = io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
 		kept = append(kept, bufio.NewReader(c))
 		read(t, kept[i], "GET")
 		r.until(idle, i+1)

@@ -19,6 +19,10 @@ const maxID = 128
 // run answers POST /run: one activation. It ends the activation's logs exactly once,
 // before the answer and whatever that is.
 func (s *Server) run(ctx context.Context, r *request) response {
+	if crossSite(r) { // which is no activation
+		s.metrics.refused("cross_site")
+		return whiskText(http.StatusForbidden, otherSite)
+	}
 	var logs []actions.LogLine
 	var c call
 	defer func() { s.activations.end(c.deadline, logs) }()

@@ -21,6 +21,7 @@ type request struct {
 	// header calls each for every header of that name, or of any name when it is empty;
 	// nil without headers.
 	header      func(name string, each func(name, value string))
+	loopback    bool           // only this machine reaches the server
 	id          string         // what the caller called it, or a new one
 	model, uuid string         // the {model} and {uuid} of the route
 	body        []byte         // nil when its memory must not be used again

@@ -52,6 +52,7 @@ type Server struct {
 	base         string // of all routes of DEEPaaS
 	ids          atomic.Uint64
 
+	loopback    atomic.Bool // only this machine reaches the listener
 	draining    atomic.Bool
 	initialized atomic.Bool            // an /init has succeeded or is being tried
 	action      atomic.Pointer[action] // what /run runs; nil before /init
@@ -91,6 +92,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer giveUp()
 	defer s.activations.flush(lastWords)
 	defer s.conns.end()
+	s.loopback.Store(isLoopback(ln.Addr()))
 	ln = newListener(ln, s.conns, s.cfg.MaxConns, s.log, func() { s.metrics.refused("connections") })
 	fs := s.http(requests)
 	served := make(chan error, 1)
@@ -257,6 +259,7 @@ func (s *Server) request(fc *fasthttp.RequestCtx, r *request) {
 		contentType: intern(h.ContentType()),
 		accept:      intern(h.Peek("Accept")),
 		id:          cleanID(string(h.Peek("X-Request-Id"))),
+		loopback:    s.loopback.Load(),
 	}
 	if r.id == "" {
 		r.id = s.newID()

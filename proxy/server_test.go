@@ -85,7 +85,7 @@ func read(tb testing.TB, r *bufio.Reader, method string) (answer, string) {
 func (r *running) do(tb testing.TB, method, path, body string, header ...string) (answer, string) {
 	tb.Helper()
 	c := r.dial(tb)
-	_, _ = fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n%s",
+	_, _ = fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n%s\r\n%s",
 		method, path, len(body), strings.Join(append(header, ""), "\r\n"), body)
 	return read(tb, bufio.NewReader(c), method)
 }
@@ -159,7 +159,7 @@ func TestPipelineAndContinue(t *testing.T) {
 	r := start(t, Config{Model: "echo"})
 	c := r.dial(t)
 	br := bufio.NewReader(c)
-	one := "POST /run HTTP/1.1\r\nHost: x\r\nContent-Length: 17\r\n\r\n"
+	one := "POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 17\r\n\r\n"
 	_, _ = io.WriteString(c, one+`{"value":{"n":1}}`+one+`{"value":{"n":2}}`)
 	for _, want := range []string{`{"n":1}`, `{"n":2}`} {
 		if _, body := read(t, br, "POST"); body != want {
@@ -191,7 +191,7 @@ func TestAnswersAreNotMixed(t *testing.T) {
 				if i%2 == 1 {
 					path, body, want = predictPath, args, `{"status": "OK", "predictions": `+args+"}"
 				}
-				_, _ = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
+				_, _ = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
 				resp, err := http.ReadResponse(br, nil)
 				if err != nil {
 					t.Error(err)
@@ -226,7 +226,7 @@ func TestPathsThatBecomeOthers(t *testing.T) {
 		"/m/cats/v2/models/echo%5c..": 308,
 	} {
 		c := r.dial(t)
-		_, _ = fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", path)
+		_, _ = fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", path)
 		if resp, body := read(t, bufio.NewReader(c), "GET"); resp.StatusCode != want {
 			t.Errorf("%s: got %s %s, want %d", path, resp.Status, body, want)
 		}

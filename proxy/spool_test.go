@@ -138,7 +138,7 @@ func sendUpload(t *testing.T, c net.Conn, size int, chunked bool) {
 	if chunked {
 		length = "Transfer-Encoding: chunked"
 	}
-	_, _ = fmt.Fprintf(w, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n%s\r\n\r\n", modPath, length)
+	_, _ = fmt.Fprintf(w, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n%s\r\n\r\n", modPath, length)
 	send([]byte(head))
 	for left := size - 3; left > 0; left -= len(piece) {
 		send(piece[:min(left, len(piece))])

@@ -1,0 +1,72 @@
+package proxy
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// otherSite is the answer to a request that crossSite refuses.
+const otherSite = "a page of another site has made this request; only programs and pages of this server may"
+
+// crossSite says whether a page of another site has had a browser make a request, which
+// must neither give a server of a laptop code to run nor read what that server knows.
+//
+// A browser says what it does: Sec-Fetch-Site, which no page can set, and to servers
+// without TLS at least Origin. Neither helps when the page's own name leads to this
+// machine (DNS rebinding), so a server that listens on a loopback address answers to no
+// other names than those of this machine.
+func crossSite(r *request) bool {
+	host := r.headerText("Host")
+	if r.loopback && !isLocalName(host) {
+		return true
+	}
+	switch r.headerText("Sec-Fetch-Site") {
+	case "same-origin":
+		return false // also behind a proxy that changes Host
+	case "", "none":
+	default: // cross-site, same-site
+		return true
+	}
+	origin := r.headerText("Origin")
+	if origin == "" {
+		return false
+	}
+	u, err := url.Parse(origin)
+	return err != nil || u.Host == "" || !strings.EqualFold(u.Host, host)
+}
+
+// headerText returns the first value of a header, "" when there is none.
+func (r *request) headerText(name string) (text string) {
+	if r.header == nil {
+		return ""
+	}
+	first := true
+	r.header(name, func(_, value string) {
+		if first {
+			text, first = strings.TrimSpace(value), false
+		}
+	})
+	return text
+}
+
+// isLocalName says whether a Host names this machine, or is an address, which no name
+// server had a say in.
+func isLocalName(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if host == "" || host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil
+}
+
+// isLoopback says whether only this machine reaches what listens on an address.
+func isLoopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
