@@ -33,16 +33,20 @@ func (s *Server) stableVersion() version {
 	return version{Version: "stable", ID: "v2", Links: []link{{"self", jsonType, s.base + "/v2/"}}}
 }
 
-// versionsPage answers GET /.
+// versionsPage answers GET /. With an OpenWhisk behind it, its members stand in the
+// document, too: both platforms' clients ask for theirs at the root of a host.
 func (s *Server) versionsPage(context.Context, *request) response {
 	links := []link{{"help", "text/html", s.base + "/api"}, {"describedby", jsonType, s.base + "/swagger.json"}}
 	if s.cfg.NoDocs {
 		links = links[1:]
 	}
-	return pageResponse(struct {
-		Versions []version `json:"versions"`
-		Links    []link    `json:"links"`
-	}{[]version{s.stableVersion()}, links})
+	doc := &document{}
+	doc.set("versions", []version{s.stableVersion()})
+	doc.set("links", links)
+	if s.cfg.Controller != nil && s.base == "" {
+		doc.merge(jsonResponse(http.StatusOK, s.cfg.Controller.Info()).body)
+	}
+	return pageResponse(doc)
 }
 
 // versionPage answers GET /v2/.

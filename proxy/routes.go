@@ -115,7 +115,7 @@ func (s *Server) routes() []route {
 	if s.base != "" {
 		table = append(table, route{path: s.base, get: s.versionsPage})
 	}
-	return table
+	return append(table, s.apiRoutes()...)
 }
 
 // handle answers a request. A panic of a handler becomes a 500.
