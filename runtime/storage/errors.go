@@ -1,0 +1,93 @@
+package storage
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+
+	"github.com/deepfn/deepfn/actions"
+)
+
+// errRefused and errTooLarge are told from what servers and networks do.
+const (
+	errRefused  = refusal("the address is not public")
+	errTooLarge = refusal("too large")
+)
+
+// A refusal is an error of this package's own.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+func refusedAddress(l location) error {
+	return &actions.Error{
+		Code: actions.Forbidden, Err: errRefused,
+		Msg: fmt.Sprintf("%s has no public address, and the server reaches others only where its operator allows it, with --allow-url %s://%s/",
+			l, l.url.Scheme, cut(l.url.Host)),
+	}
+}
+
+// unreachable says why there is no answer, in words that tell no addresses.
+func unreachable(ctx context.Context, l location, err error) error {
+	e := &actions.Error{Code: actions.Unavailable, Err: err}
+	_, wrongName := errors.AsType[*net.DNSError](err)
+	_, certificate := errors.AsType[*tls.CertificateVerificationError](err)
+	_, plain := errors.AsType[tls.RecordHeaderError](err)
+	switch {
+	case errors.Is(err, errRefused):
+		return refusedAddress(l)
+	case ctx.Err() != nil:
+		e.Code, e.Msg = actions.Deadline, l.String()+" did not answer in time"
+	case wrongName:
+		e.Msg = fmt.Sprintf("%s: there is no address of %s", l, cut(l.url.Hostname()))
+	case certificate:
+		e.Msg = l.String() + ": the server's certificate is not trusted"
+	case plain:
+		e.Msg = l.String() + ": the server does not speak TLS"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		e.Msg = l.String() + ": the connection is refused"
+	default:
+		e.Msg = l.String() + " cannot be reached"
+	}
+	return e
+}
+
+// brokenOff says that reading has ended before the end.
+func brokenOff(l location, err error) error {
+	switch {
+	case errors.Is(err, errTooLarge):
+		return err
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return &actions.Error{Code: actions.Unavailable, Msg: l.String() + " ended before it was complete", Err: err}
+	}
+	return &actions.Error{Code: actions.Unavailable, Msg: l.String() + " broke off", Err: err}
+}
+
+// statusError says what a server answered instead of what was asked for.
+func statusError(l location, resp *http.Response) error {
+	e := actions.Errorf(statusCode(resp.StatusCode), "%s answered %s", l, statusText(resp.StatusCode))
+	if e.Code == actions.Unavailable {
+		e.RetryAfter = retryAfter(resp)
+	}
+	return e
+}
+
+// statusCode maps the status of another server.
+func statusCode(status int) actions.Code {
+	switch {
+	case status == http.StatusNotFound, status == http.StatusGone:
+		return actions.NotFound
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return actions.Forbidden
+	case status == http.StatusRequestEntityTooLarge:
+		return actions.TooLarge
+	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= 500:
+		return actions.Unavailable
+	}
+	return actions.Invalid
+}

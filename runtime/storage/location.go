@@ -1,0 +1,158 @@
+package storage
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/deepfn/deepfn/actions"
+)
+
+const (
+	// maxURL is how long a URL may be: presigned ones have 2 KiB.
+	maxURL = 8 << 10
+	// maxShown is how many bytes of a URL are in a message.
+	maxShown = 200
+)
+
+// A location is a URL that a caller has named.
+type location struct {
+	url     *url.URL
+	allowed bool // by a prefix of the operator
+}
+
+// parse reads a URL, whose scheme may be any.
+func parse(text string) (location, error) {
+	if len(text) > maxURL {
+		return location{}, actions.Errorf(actions.Invalid, "the URL has more than %d bytes", maxURL)
+	}
+	u, err := url.Parse(text)
+	if err != nil { // which repeats the URL with its query
+		return location{}, &actions.Error{Code: actions.Invalid, Msg: "what is given as a URL is none"}
+	}
+	l := location{url: u}
+	switch {
+	case u.Scheme == "":
+		return l, actions.Errorf(actions.Invalid, "what is given as a URL has no scheme, as https://")
+	case u.Opaque != "", u.Hostname() == "":
+		return l, actions.Errorf(actions.Invalid, "the %s URL has no host", cut(u.Scheme))
+	case u.User != nil:
+		return l, actions.Errorf(actions.Invalid, "%s must not hold a name or password", l)
+	case !steady(u):
+		return l, actions.Errorf(actions.Invalid, "%s has dot segments in its path", l)
+	}
+	if u.Scheme != "s3" { // whose old buckets may have capitals
+		u.Host = strings.ToLower(u.Host)
+	}
+	u.Fragment, u.RawFragment = "", ""
+	return l, nil
+}
+
+// steady says that nobody who decodes the path finds a way up in it.
+func steady(u *url.URL) bool {
+	for segment := range strings.FieldsFuncSeq(u.Path, func(r rune) bool { return r == '/' || r == '\\' }) {
+		segment, _, _ = strings.Cut(segment, ";") // some servers take parameters off first
+		if segment == "." || segment == ".." {
+			return false
+		}
+	}
+	return true
+}
+
+// String is what may be shown of a URL: no query, which may be a key.
+func (l location) String() string {
+	if l.url == nil {
+		return "the URL"
+	}
+	return cut((&url.URL{Scheme: l.url.Scheme, Host: l.url.Host, Path: l.url.Path, RawPath: l.url.RawPath}).String())
+}
+
+// cut cuts what a caller gave for a message.
+func cut(text string) string {
+	if len(text) <= maxShown {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxShown], "") + "…"
+}
+
+// A prefix is where an operator lets callers fetch and store.
+type prefix struct {
+	scheme, host, port string // host is "" for every bucket
+	segments           []string
+}
+
+func parsePrefix(entry string) (prefix, error) {
+	bad := func(why string) (prefix, error) {
+		return prefix{}, fmt.Errorf("storage: allowed prefix %q: %s", cut(entry), why)
+	}
+	if strings.EqualFold(entry, "s3://") {
+		return prefix{scheme: "s3"}, nil
+	}
+	l, err := parse(entry)
+	if err != nil {
+		return bad(err.Error())
+	}
+	if strings.ContainsAny(entry, "?#") {
+		return bad("a query or a fragment is not a part of a prefix")
+	}
+	p := prefixOf(l)
+	switch p.scheme {
+	case "https", "http":
+	case "s3":
+		if p.port != "" {
+			return bad("a bucket has no port")
+		}
+	default:
+		return bad("the scheme is not https, http or s3")
+	}
+	return p, nil
+}
+
+// prefixOf is the prefix that is the URL itself.
+func prefixOf(l location) prefix {
+	p := prefix{scheme: l.url.Scheme, host: hostOf(l.url), port: portOf(l.url)}
+	path := strings.TrimPrefix(l.url.EscapedPath(), "/")
+	if path == "" {
+		return p
+	}
+	for segment := range strings.SplitSeq(path, "/") {
+		if plain, err := url.PathUnescape(segment); err == nil {
+			segment = plain
+		}
+		p.segments = append(p.segments, segment)
+	}
+	return p
+}
+
+// hostOf is a host as it is compared.
+func hostOf(u *url.URL) string { return strings.ToLower(strings.TrimSuffix(u.Hostname(), ".")) }
+
+func portOf(u *url.URL) string {
+	switch port := u.Port(); {
+	case port != "":
+		return port
+	case u.Scheme == "https":
+		return "443"
+	case u.Scheme == "http":
+		return "80"
+	}
+	return ""
+}
+
+// allows says whether a prefix has a URL under it.
+func allows(prefixes []prefix, l location) bool {
+	at := prefixOf(l)
+	return slices.ContainsFunc(prefixes, func(p prefix) bool { return p.has(at) })
+}
+
+func (p prefix) has(at prefix) bool {
+	if p.scheme != at.scheme || p.host != "" && (p.host != at.host || p.port != at.port) {
+		return false
+	}
+	n := len(p.segments)
+	if n > 0 && p.segments[n-1] == "" { // the prefix ends in a slash: something follows
+		return len(at.segments) >= n && slices.Equal(p.segments[:n-1], at.segments[:n-1])
+	}
+	return len(at.segments) >= n && slices.Equal(p.segments, at.segments[:n])
+}
