@@ -57,7 +57,7 @@ func (n Name) Path() string {
 }
 
 // segment is a name as apache/openwhisk has it (EntityName.REGEX).
-var segment = regexp.MustCompile(`^[\p{L}\p{N}_]$|^[\p{L}\p{N}_][\p{L}\p{N}_@ .&-]*[\p{L}\p{N}_@.&-]$`) //nolint:gochecknoglobals // compiled once
+var segment = regexp.MustCompile(`^[\p{L}\p{N}_]$|^[\p{L}\p{N}_][\p{L}\p{N}_@ .&-]*[\p{L}\p{N}_@.&-]$`)
 
 // maxSegment is how many characters a name may have (EntityName.ENTITY_NAME_MAX_LENGTH).
 const maxSegment = 256

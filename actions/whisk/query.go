@@ -46,6 +46,9 @@ type Invocation struct {
 	// Blocking waits for the end, Wait at most; zero means the API's own limit.
 	Blocking bool
 	Wait     time.Duration
+	// Transaction is the id of the request, which the action is told. Empty means the
+	// activation's.
+	Transaction string
 }
 
 // An Outcome is what has become of an Invocation.

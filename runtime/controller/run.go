@@ -1,0 +1,274 @@
+package controller
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/whisk"
+)
+
+const (
+	// firstPause and lastPause are between the attempts of an accepted activation while all
+	// is busy, which end after maxQueued.
+	firstPause = 50 * time.Millisecond
+	lastPause  = time.Second
+	maxQueued  = 10 * time.Minute
+)
+
+// An outcome is how the run of an action ended.
+type outcome struct {
+	response       whisk.Response
+	logs           []actions.LogLine
+	timing         actions.Timing
+	imported       time.Duration // what making a model of code took, if it was
+	timeout        bool
+	started, ended time.Time
+}
+
+// failure is the response of an activation that failed.
+func failure(code int, text string) whisk.Response {
+	result, _ := encode(map[string]string{"error": text}) // text is JSON
+	return whisk.Response{Code: code, Result: result}
+}
+
+// run runs what is no sequence. The error is Busy, when nobody was told of the activation.
+func (c *Controller) run(ctx context.Context, f *flight) (outcome, error) {
+	wait := firstPause
+	for {
+		o, err := c.attempt(ctx, f)
+		if err == nil || !f.waits() || time.Since(f.asked) > maxQueued {
+			return o, err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return c.ended(), nil
+		}
+		wait = min(2*wait, lastPause)
+	}
+}
+
+// waits says whether an activation waits while all is busy: one that was accepted, and one
+// within a sequence.
+func (f *flight) waits() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.begun || f.inSequence
+}
+
+// ended is the outcome of an activation that Close has ended.
+func (c *Controller) ended() outcome {
+	now := time.Now()
+	return outcome{response: failure(whisk.WhiskError, endedBeforeDone), started: now, ended: now}
+}
+
+// attempt runs an action once. The error is Busy.
+func (c *Controller) attempt(ctx context.Context, f *flight) (outcome, error) {
+	o := outcome{started: time.Now()}
+	limit := time.Duration(f.found.action.Limits.Timeout) * time.Millisecond
+	deadline := o.started.Add(limit)
+	timed, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	in, err := c.prepare(timed, f, &o)
+	if err != nil {
+		o.response = unprepared(err)
+		o.ended = time.Now()
+		return o, nil
+	}
+	in.Context = c.words(f, deadline)
+	resp, err := c.call(timed, in)
+	o.ended = time.Now()
+	o.logs, o.timing = resp.Logs, resp.Timing
+	if err == nil {
+		o.response = c.answer(resp.Data)
+		return o, nil
+	}
+	e, ok := errors.AsType[*actions.Error](err)
+	if !ok {
+		e = &actions.Error{Code: actions.Internal, Err: err}
+	}
+	o.logs = e.Logs
+	switch {
+	case e.Code == actions.Busy:
+		return o, err
+	case errors.Is(context.Cause(ctx), errEnded):
+		o.response = failure(whisk.WhiskError, endedBeforeDone)
+	case e.Code == actions.Deadline && o.ended.Sub(o.started) >= limit-limit/5: // Run answers a little earlier
+		o.timeout = true
+		o.response = failure(whisk.DeveloperError, fmt.Sprintf("The action exceeded its time limits of %d milliseconds.", limit.Milliseconds()))
+	default:
+		o.response = c.failed(ctx, f, in.Model, e)
+	}
+	return o, nil
+}
+
+// prepare says what is to be run.
+func (c *Controller) prepare(ctx context.Context, f *flight, o *outcome) (in actions.Activation, err error) {
+	a := f.found.action
+	in = actions.Activation{ID: f.id, Model: a.Model}
+	switch {
+	case a.Code != "" && a.Model == "":
+		began := time.Now()
+		var fresh bool
+		if in.Model, fresh, err = c.importCode(ctx, f.found); fresh {
+			o.imported = time.Since(began)
+		}
+	case a.Model == "":
+		in.Model, err = c.imageModel(ctx, a.Exec.Image)
+		fallthrough
+	default:
+		if err == nil {
+			in.Verb, err = entryPoint(a.Exec.Main)
+		}
+	}
+	if err == nil {
+		in.Value, err = merge(a.Parameters, f.args)
+	}
+	return in, err
+}
+
+// unprepared is the response of an action that could not be prepared.
+func unprepared(err error) whisk.Response {
+	switch actions.CodeOf(err) {
+	case actions.NotFound:
+		return failure(whisk.DeveloperError, err.Error())
+	case actions.Internal, actions.Unavailable, actions.Busy, actions.Canceled:
+		return failure(whisk.WhiskError, "The action could not be prepared: "+err.Error())
+	default:
+		return failure(whisk.DeveloperError, "The action failed during initialization: "+err.Error())
+	}
+}
+
+// merge merges parameters with arguments, which win. What is for the environment is not
+// among them, and an array takes no parameters.
+func merge(parameters whisk.KeyValues, args json.RawMessage) (json.RawMessage, error) {
+	if len(parameters) == 0 || len(args) > 0 && args[0] == '[' {
+		return args, nil
+	}
+	members := make(map[string]json.RawMessage)
+	if len(args) > 0 {
+		if err := decode(args, &members); err != nil {
+			return nil, err
+		}
+	}
+	for _, p := range parameters {
+		if p.Init {
+			delete(members, p.Key)
+		} else if _, given := members[p.Key]; !given {
+			members[p.Key] = p.Value
+		}
+	}
+	return encode(members)
+}
+
+// words are what an action is told of its activation.
+func (c *Controller) words(f *flight, deadline time.Time) []actions.Text {
+	var words []actions.Text
+	say := func(name, value string) {
+		words = append(words, actions.Text{Origin: actions.FromContext, Name: "__OW_" + name, Value: value})
+	}
+	if c.cfg.APIHost != "" {
+		say("API_HOST", c.cfg.APIHost)
+	}
+	if f.found.action.Annotations.Truthy("provide-api-key") {
+		say("API_KEY", c.cfg.Auth)
+	}
+	say("NAMESPACE", f.caller)
+	say("ACTION_NAME", f.found.name.String())
+	say("ACTION_VERSION", f.found.action.Version)
+	say("ACTIVATION_ID", f.id)
+	say("TRANSACTION_ID", f.transaction)
+	say("DEADLINE", strconv.FormatInt(deadline.UnixMilli(), 10))
+	return words
+}
+
+// call calls Config.Run. A panic is an error, because nobody above would take it.
+func (c *Controller) call(ctx context.Context, in actions.Activation) (resp actions.Response, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			resp, err = actions.Response{}, actions.Errorf(actions.Internal, "panic: %v", v)
+		}
+	}()
+	return c.cfg.Run(ctx, in)
+}
+
+// answer is the response of an action that answered (ActivationResult.scala).
+func (c *Controller) answer(data []byte) whisk.Response {
+	data = bytes.TrimSpace(data)
+	if size, limit := int64(len(data)), c.cfg.MaxPayload; limit > 0 && size > limit {
+		text := fmt.Sprintf("The action produced a response that exceeded the allowed length: %d > %d bytes.", size, limit)
+		if c.cfg.ByReference {
+			text += byReference
+		}
+		return failure(whisk.ApplicationError, text)
+	}
+	if len(data) == 0 || data[0] != '{' && data[0] != '[' {
+		return failure(whisk.DeveloperError, "The action did not produce a valid JSON or JSON Array response.")
+	}
+	if text := errorMember(data); text != nil {
+		result, err := encode(map[string]json.RawMessage{"error": text})
+		if err == nil {
+			return whisk.Response{Code: whisk.ApplicationError, Result: result}
+		}
+	}
+	return whisk.Response{Code: whisk.Success, Result: data}
+}
+
+// errorMember is the member error of a JSON object, nil if there is none.
+func errorMember(data []byte) json.RawMessage {
+	// Most have none, and most results are not worth a second reading.
+	if data[0] != '{' || !bytes.Contains(data, []byte(`error"`)) && !bytes.Contains(data, []byte(`\u`)) {
+		return nil
+	}
+	var members map[string]json.RawMessage
+	if json.Unmarshal(data, &members) != nil {
+		return nil
+	}
+	return members["error"]
+}
+
+// failed is the response of an action whose run failed.
+func (c *Controller) failed(ctx context.Context, f *flight, model string, e *actions.Error) whisk.Response {
+	text := e.Error()
+	if functionNames.MatchString(model) {
+		text = strings.ReplaceAll(text, model, f.found.name.String())
+	}
+	switch e.Code {
+	case actions.Invalid, actions.Unsupported, actions.TooLarge, actions.Failed, actions.NotFound,
+		actions.Conflict, actions.Forbidden, actions.Unauthorized, actions.Deadline:
+		return failure(whisk.ApplicationError, text)
+	case actions.NoAnswer, actions.Exited, actions.Unavailable:
+		if text == "" {
+			text = abnormalRun
+		}
+		return failure(whisk.DeveloperError, text)
+	case actions.Internal, actions.Busy, actions.Canceled:
+	}
+	c.log.ErrorContext(ctx, "activation failed", "activation_id", f.id, "action", f.found.name.String(), "error", text)
+	return failure(whisk.WhiskError, "There was an internal error: activation "+f.id+" is in the server's log.")
+}
+
+// record is the activation of a run.
+func (f *flight) record(o outcome) whisk.Activation {
+	took := o.ended.Sub(o.started)
+	if run := o.timing.Start + o.timing.Run; run > 0 {
+		took = min(took, run+o.imported)
+	}
+	start := o.ended.Add(-took)
+	a := f.activation()
+	a.Start, a.End = start.UnixMilli(), o.ended.UnixMilli()
+	a.Duration = a.End - a.Start
+	a.Response = o.response
+	a.Annotations = a.Annotations.With("waitTime", max(start.Sub(f.asked), 0).Milliseconds()).With("timeout", o.timeout)
+	if o.timing.Cold || o.imported > 0 {
+		a.Annotations = a.Annotations.With("initTime", (o.timing.Start + o.imported).Milliseconds())
+	}
+	return a
+}
