@@ -10,6 +10,9 @@ type Description struct {
 	// Predict and Train are what the model can do; nil means that it cannot.
 	Predict *Signature `json:"predict"`
 	Train   *Signature `json:"train"`
+	// Function says that the model is a function that takes all of its arguments at once,
+	// main(args), as OpenWhisk calls it.
+	Function bool `json:"function,omitempty"`
 	// Response is the JSON Schema of the document that predict answers, for a module
 	// that has one; nil means any result, in the envelope of the DEEPaaS API.
 	Response json.RawMessage `json:"response,omitempty"`

@@ -28,6 +28,7 @@ const notArguments = "The action did not receive a dictionary or array as an arg
 // function, and what Config.Invoker returns. Many may call it at the same time, before
 // Serve and during the drain too.
 func (s *Server) Activate(ctx context.Context, in actions.Activation) (resp actions.Response, err error) {
+	ctx = context.WithValue(ctx, forActions{}, true)
 	r := request{id: cmp.Or(cleanID(in.ID), s.newID()), body: in.Value, bodies: s.bodies}
 	defer func() { s.bodies.give(r.taken) }()
 	c := call{
@@ -103,9 +104,11 @@ func (s *Server) perform(ctx context.Context, c *call, a *activation, r *request
 	if err != nil {
 		return response{}, err
 	}
-	// A web action of a model that is no plain function is answered here.
+	if resp, done, err := s.webAction(ctx, c, a, r, m); done {
+		return resp, err
+	}
 	if c.request.Verb == actions.Metadata {
-		return jsonResponse(http.StatusOK, s.modelDocument(m, s.current(ctx, m, r))), nil
+		return jsonResponse(http.StatusOK, s.modelDocument(r, m, s.current(ctx, m, r))), nil
 	}
 	if !m.ParsesArguments() {
 		if err := r.takeDecoded(); err != nil {

@@ -264,7 +264,7 @@ func TestRunGiven(t *testing.T) {
 	}{
 		{"nothing", `{}`, actions.Request{}},
 		{"null", `{"value":null}`, actions.Request{}},
-		{"object", `{"value": {"a": [1, 2], "__ow_method":"get"} }`, actions.Request{Args: []byte(`{"a": [1, 2], "__ow_method":"get"}`)}},
+		{"object", `{"value": {"a": [1, 2], "__ow_user":"me"} }`, actions.Request{Args: []byte(`{"a": [1, 2], "__ow_user":"me"}`)}},
 		{"array", `{"value":["a", "b"]}`, actions.Request{Args: []byte(`["a", "b"]`)}},
 		{"many members", `{"value":` + many + `}`, actions.Request{Args: []byte(many)}},
 		{"value twice", `{"value":{"accept":"a/b"},"value":[1]}`, actions.Request{Args: []byte(`[1]`)}},

@@ -29,40 +29,41 @@ type version struct {
 	Links   []link `json:"links"`
 }
 
-func (s *Server) stableVersion() version {
-	return version{Version: "stable", ID: "v2", Links: []link{{"self", jsonType, s.base + "/v2/"}}}
+func (s *Server) stableVersion(r *request) version {
+	return version{Version: "stable", ID: "v2", Links: []link{{"self", jsonType, s.at(r) + "/v2/"}}}
 }
 
 // versionsPage answers GET /. With an OpenWhisk behind it, its members stand in the
 // document, too: both platforms' clients ask for theirs at the root of a host.
-func (s *Server) versionsPage(context.Context, *request) response {
-	links := []link{{"help", "text/html", s.base + "/api"}, {"describedby", jsonType, s.base + "/swagger.json"}}
+func (s *Server) versionsPage(_ context.Context, r *request) response {
+	at := s.at(r)
+	links := []link{{"help", "text/html", at + "/api"}, {"describedby", jsonType, at + "/swagger.json"}}
 	if s.cfg.NoDocs {
 		links = links[1:]
 	}
 	doc := &document{}
-	doc.set("versions", []version{s.stableVersion()})
+	doc.set("versions", []version{s.stableVersion(r)})
 	doc.set("links", links)
-	if s.cfg.Controller != nil && s.base == "" {
+	if s.cfg.Controller != nil && s.at(r) == "" {
 		doc.merge(jsonResponse(http.StatusOK, s.cfg.Controller.Info()).body)
 	}
 	return pageResponse(doc)
 }
 
 // versionPage answers GET /v2/.
-func (s *Server) versionPage(context.Context, *request) response {
-	return pageResponse(s.stableVersion())
+func (s *Server) versionPage(_ context.Context, r *request) response {
+	return pageResponse(s.stableVersion(r))
 }
 
 // modelsPage answers GET /v2/models/.
 func (s *Server) modelsPage(ctx context.Context, r *request) response {
-	models, err := s.cfg.Catalog.Models(ctx)
+	models, err := s.models(ctx, r)
 	if err != nil {
 		return s.refuse(ctx, r, err)
 	}
 	docs := make([]*document, len(models))
 	for i, m := range models {
-		docs[i] = s.modelDocument(m, s.description(m))
+		docs[i] = s.modelDocument(r, m, s.description(m))
 	}
 	return pageResponse(map[string][]*document{"models": docs})
 }
@@ -73,7 +74,7 @@ func (s *Server) modelPage(ctx context.Context, r *request) response {
 	if err != nil {
 		return s.refuse(ctx, r, err)
 	}
-	return pageResponse(s.modelDocument(m, s.current(ctx, m, r)))
+	return pageResponse(s.modelDocument(r, m, s.current(ctx, m, r)))
 }
 
 // refuse answers with an error that is not an invocation's.
@@ -107,7 +108,7 @@ func (s *Server) deepaas(ctx context.Context, r *request, verb actions.Verb,
 	if err == nil {
 		resp, err = do(ctx, c, m, r)
 	}
-	e := s.observe(ctx, c, err)
+	e := s.ended(ctx, r, c, err)
 	if e == nil || resp.status != 0 {
 		return resp
 	}

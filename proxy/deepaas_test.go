@@ -97,7 +97,7 @@ func TestMethods(t *testing.T) {
 	for path, want := range map[string]string{
 		"/run": "POST", "/init": "POST", predictPath: "POST", "/v2/models/echo/train/": "GET, HEAD, POST",
 		"/v2/models/echo/train/a": "GET, HEAD, DELETE", "/v2/models/echo/train/a/logs": "GET, HEAD", "/v2/debug/": "GET, HEAD",
-		"/": "GET, HEAD", "/v2/models/echo/": "GET, HEAD", "/healthz": "GET, HEAD", "/metrics": "GET, HEAD",
+		"/": "GET, HEAD, POST", "/v2/models/echo/": "GET, HEAD", "/healthz": "GET, HEAD", "/metrics": "GET, HEAD",
 	} {
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "get"} {
 			got := s.handle(t.Context(), &request{method: method, path: path, body: []byte("{}")})

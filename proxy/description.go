@@ -71,11 +71,11 @@ func signature(d *actions.Description, verb actions.Verb) *actions.Signature {
 // modelDocument is a model's metadata: DEEPaaS' three fields, what the module says of
 // itself, which may change them as upstream's modules can, then what the action says and
 // the module does not.
-func (s *Server) modelDocument(m actions.Model, d *actions.Description) *document {
+func (s *Server) modelDocument(r *request, m actions.Model, d *actions.Description) *document {
 	doc := &document{}
 	doc.set("id", m.Name)
 	doc.set("name", m.Name)
-	self := []link{{Rel: "self", Href: s.base + "/v2/models/" + url.PathEscape(m.Name)}}
+	self := []link{{Rel: "self", Href: s.at(r) + "/v2/models/" + url.PathEscape(m.Name)}}
 	doc.set("links", self)
 	if d != nil {
 		doc.merge(d.Metadata)

@@ -24,6 +24,8 @@ func (s *Server) readyz(context.Context, *request) response {
 		reason = drainingError().Msg
 	} else if err := s.cfg.Ready(); err != nil {
 		reason = err.Error()
+	} else if s.cfg.Entry.Code != "" && s.action.Load() == nil {
+		reason = "the function is being initialized"
 	}
 	if reason == "" {
 		return jsonResponse(http.StatusOK, readiness{Ready: true})

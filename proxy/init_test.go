@@ -99,7 +99,7 @@ func TestInitVerbs(t *testing.T) {
 		inv := &fakeInvoker{}
 		s, _ := newServer(t, Config{Model: "echo", Invoker: inv})
 		wantResponse(t, post(t, s, "/init", `{"value":{"main":"`+main+`"}}`), 200, initOK)
-		post(t, s, "/run", `{"value":{"n":1,"__ow_method":"get"}}`)
+		post(t, s, "/run", `{"value":{"n":1,"__ow_user":"guest"}}`)
 		if got := inv.lastRequest(); got.Verb != want || string(got.Args) != `{"n":1}` {
 			t.Errorf("main %q: got verb %s with %s, want %s", main, got.Verb, got.Args, want)
 		}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"mime"
 	"net/http"
@@ -36,6 +37,8 @@ type call struct {
 	accept    string // what the caller wants, in the syntax of the header Accept
 	request   actions.Request
 	response  actions.Response
+	begun     actions.Response // of the call that started the model, with logs and timing
+	answered  *actions.Error   // the error that a web action has answered with
 }
 
 // lookUp finds the model of a call.
@@ -50,8 +53,15 @@ func (s *Server) model(ctx context.Context, name string) (actions.Model, error) 
 	if len(name) > maxShown {
 		return actions.Model{}, actions.Errorf(actions.NotFound, "there is no model %q", short(name))
 	}
+	if ctx.Value(forActions{}) != nil {
+		return s.cfg.Actions.Model(ctx, name)
+	}
 	return s.cfg.Catalog.Model(ctx, name)
 }
+
+// forActions marks the context of an activation of Activate, whose models are those of
+// Config.Actions, also on the way through the routes that answer a web action.
+type forActions struct{}
 
 // invoke binds the values of a call to the model's arguments, runs it, and checks that
 // the caller can take the answer.
@@ -75,7 +85,7 @@ func (s *Server) invoke(ctx context.Context, c *call, m actions.Model) error {
 	}
 	c.request.Accept = c.accept
 	c.response, err = s.cfg.Invoker.Invoke(ctx, c.request)
-	if err != nil {
+	if err = c.addBegun(err); err != nil {
 		return err
 	}
 	if s.offersTypes(m, c.request.Verb) && wanted.Quality(c.response.ContentType) == 0 {
@@ -85,6 +95,24 @@ func (s *Server) invoke(ctx context.Context, c *call, m actions.Model) error {
 		return e
 	}
 	return nil
+}
+
+// addBegun adds to what a call printed, and how long it took, what the start of the model
+// for it did before.
+func (c *call) addBegun(err error) error {
+	if c.begun.Logs == nil && c.begun.Timing == (actions.Timing{}) {
+		return err
+	}
+	c.response.Logs = slices.Concat(c.begun.Logs, c.response.Logs)
+	c.response.Timing.Queue += c.begun.Timing.Queue
+	c.response.Timing.Start += c.begun.Timing.Start
+	c.response.Timing.Cold = c.response.Timing.Cold || c.begun.Timing.Cold
+	if e, ok := errors.AsType[*actions.Error](err); ok && len(c.begun.Logs) > 0 {
+		told := *e
+		told.Logs = slices.Concat(c.begun.Logs, e.Logs)
+		return &told
+	}
+	return err
 }
 
 // offersTypes says whether the caller can choose the media type of an answer. To a module
@@ -129,6 +157,8 @@ func (s *Server) observe(ctx context.Context, c *call, err error) *actions.Error
 		if e.Code == actions.Internal {
 			level = slog.LevelError
 		}
+	} else if c.answered != nil {
+		code = string(c.answered.Code)
 	}
 	total := time.Since(c.start)
 	s.metrics.invocation(c, code, total)

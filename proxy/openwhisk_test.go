@@ -32,7 +32,7 @@ func TestRun(t *testing.T) {
 		{"no value", `{}`, 200, `{}`},
 		{"value null", `{"value":null}`, 200, `{}`},
 		{"more keys", `{"namespace":"zzz","value":{"n":1},"action_name":"xxx","api_key":"abc","deadline":"123"}`, 200, `{"n":1}`},
-		{"platform's arguments", `{"value":{"n":1,"__ow_method":"post","__ow_headers":{}}}`, 200, `{"n":1}`},
+		{"platform's arguments", `{"value":{"n":1,"__ow_user":"guest","__ow_headers":{}}}`, 200, `{"n":1}`},
 		{"spaces", " {\n\t\"value\" : { \"n\" : 1 } }\r\n", 200, `{"n":1}`},
 		{"escaped key", `{"v\u0061lue":{"n":1}}`, 200, `{"n":1}`},
 		{"value twice", `{"value":"A","value":{"n":1}}`, 200, `{"n":1}`},

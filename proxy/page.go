@@ -42,9 +42,9 @@ func pageFile(name, contentType string) handler {
 
 // redirectPage answers with where the page is.
 func (s *Server) redirectPage(status int) handler {
-	return func(context.Context, *request) response {
+	return func(_ context.Context, r *request) response {
 		resp := plainStatus(status)
-		resp.location = s.base + "/api"
+		resp.location = s.at(r) + "/api"
 		return resp
 	}
 }

@@ -24,6 +24,7 @@ type request struct {
 	loopback    bool           // only this machine reaches the server
 	id          string         // what the caller called it, or a new one
 	model, uuid string         // the {model} and {uuid} of the route
+	sent        string         // the path as it was sent, of web actions alone
 	body        []byte         // nil when its memory must not be used again
 	refused     *actions.Error // why the body was not taken; body is empty
 	// forget gives back the memory that shows a part of a body on disk; nil when the
@@ -34,6 +35,8 @@ type request struct {
 	// answer is memory for the answer, which is used again when that is sent; nil when
 	// there is none.
 	answer *[]byte
+	// web is the web action that the request is of; nil when it came over HTTP.
+	web *webCall
 }
 
 // A response is the answer to a request.
@@ -62,6 +65,8 @@ type route struct {
 	// prefix says that the route is for all paths that begin with path, which has no
 	// segment in braces. It comes behind the routes that are for one of these.
 	prefix bool
+	// web says that a web action has the route, too.
+	web bool
 	// always says that the route answers also while the server is draining.
 	always bool
 	// anySize says that the handler answers to bodies that are too large.
@@ -89,7 +94,7 @@ func (rt *route) handler(method string) handler {
 func (s *Server) routes() []route {
 	table := []route{
 		{path: "/run", post: s.run, always: true, anySize: true},
-		{path: s.base + "/v2/models/{model}/predict/", post: s.predict},
+		{path: s.base + "/v2/models/{model}/predict/", post: s.predict, web: true},
 		{path: "/healthz", get: s.healthz, always: true},
 		{path: "/readyz", get: s.readyz, always: true},
 		{path: "/metrics", get: s.metricsPage, always: true},
@@ -106,16 +111,15 @@ func (s *Server) routes() []route {
 		{path: "/v2/debug/", get: s.debugPage},
 		{path: "/v2/", get: s.versionPage},
 		{path: "/swagger.json", get: s.swaggerPage},
-		{path: "/", get: s.versionsPage},
 	}
 	for _, rt := range append(below, s.pageRoutes()...) {
-		rt.path = s.base + rt.path
+		rt.path, rt.web = s.base+rt.path, true
 		table = append(table, rt)
 	}
 	if s.base != "" {
-		table = append(table, route{path: s.base, get: s.versionsPage})
+		table = append(table, route{path: s.base, get: s.versionsPage}, route{path: s.base + "/", get: s.versionsPage})
 	}
-	return append(table, s.apiRoutes()...)
+	return append(append(table, s.entryRoute()), s.apiRoutes()...)
 }
 
 // handle answers a request. A panic of a handler becomes a 500.

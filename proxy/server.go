@@ -56,6 +56,9 @@ type Server struct {
 	draining    atomic.Bool
 	initialized atomic.Bool            // an /init has succeeded or is being tried
 	action      atomic.Pointer[action] // what /run runs; nil before /init
+
+	specializing chan struct{} // has room for the one who initializes with Config.Entry
+	entryRaw     atomic.Bool   // the function at / takes the body as it is
 }
 
 // New makes a server. It does nothing before Serve is called.
@@ -65,6 +68,7 @@ func New(cfg Config) *Server {
 		cfg: cfg, log: cfg.Log,
 		metrics:  newMetrics(cfg.Invoker.Stats, cfg.Version),
 		conns:    newConnections(),
+		specializing: make(chan struct{}, 1),
 		idPrefix: strconv.FormatInt(time.Now().UnixNano(), 36) + "-",
 	}
 	s.activations.out, s.activations.err = cfg.Stdout, cfg.Stderr
@@ -74,6 +78,7 @@ func New(cfg Config) *Server {
 		s.base = base
 	}
 	s.table = s.routes()
+	s.entryRaw.Store(cfg.Entry.Raw)
 	if cfg.Model != "" {
 		s.action.Store(&action{model: cfg.Model, verb: actions.Predict})
 	}
@@ -88,6 +93,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	requests, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	var watching sync.WaitGroup
 	watching.Go(func() { s.conns.watch(requests) })
+	watching.Go(func() { s.begin(requests) })
 	defer watching.Wait()
 	defer giveUp()
 	defer s.activations.flush(lastWords)
@@ -263,6 +269,9 @@ func (s *Server) request(fc *fasthttp.RequestCtx, r *request) {
 	}
 	if r.id == "" {
 		r.id = s.newID()
+	}
+	if strings.HasPrefix(r.path, webPath) {
+		r.sent = string(fc.URI().PathOriginal())
 	}
 	r.header = func(name string, each func(name, value string)) {
 		if name != "" {

@@ -16,14 +16,17 @@ type fields map[string]any
 // swaggerPage answers GET /swagger.json with the routes in the words of OpenAPI 2.0, as
 // upstream does and its user interfaces read.
 func (s *Server) swaggerPage(ctx context.Context, r *request) response {
-	models, err := s.cfg.Catalog.Models(ctx)
+	models, err := s.models(ctx, r)
 	if err != nil {
 		return s.refuse(ctx, r, err)
 	}
 	paths := fields{}
-	s.swaggerOfPlatforms(paths)
+	s.swaggerOfDeepaas(paths, s.at(r))
+	if r.web == nil {
+		swaggerOfPlatforms(paths)
+	}
 	for _, m := range models {
-		s.swaggerOfModel(paths, m, s.description(m))
+		s.swaggerOfModel(paths, s.at(r), m, s.description(m))
 	}
 	version := s.cfg.Version
 	if version == "" {
@@ -40,36 +43,43 @@ func (s *Server) swaggerPage(ctx context.Context, r *request) response {
 	return pageResponse(doc)
 }
 
-// swaggerOfPlatforms describes the routes that are no model's.
-func (s *Server) swaggerOfPlatforms(paths fields) {
-	add := func(path, method, tag, summary, schema string, more fields) {
-		op := operation(tag, summary, answers("the document", schema), more)
-		paths[path] = fields{method: op}
-	}
-	text := fields{"produces": []string{"text/plain"}}
-	add(s.base+"/", "get", "versions", "Get available API versions", "Versions", nil)
-	add(s.base+"/v2/", "get", "versions", "Get V2 API version information", "Version", nil)
-	add(s.base+"/v2/models/", "get", "models", "Return the models and their information", "ModelList", nil)
-	add(s.base+"/v2/debug/", "get", "debug", "Return what the models printed, if the server shows that", "", fields{
+// swaggerOfDeepaas describes the routes below base that are no model's.
+func (s *Server) swaggerOfDeepaas(paths fields, base string) {
+	paths[base+"/"] = pageOf("versions", "Get available API versions", "Versions", nil)
+	paths[base+"/v2/"] = pageOf("versions", "Get V2 API version information", "Version", nil)
+	paths[base+"/v2/models/"] = pageOf("models", "Return the models and their information", "ModelList", nil)
+	paths[base+"/v2/debug/"] = pageOf("debug", "Return what the models printed, if the server shows that", "", fields{
 		"produces": []string{"text/plain"}, "responses": fields{
 			"200": fields{"description": "the last lines"}, "204": fields{"description": "the server does not show them"},
 		},
 	})
-	add("/healthz", "get", "health", "Say that the process lives", "", nil)
-	add("/readyz", "get", "health", "Say whether the server can predict", "", fields{"responses": fields{
+}
+
+// swaggerOfPlatforms describes the routes of the platforms.
+func swaggerOfPlatforms(paths fields) {
+	paths["/healthz"] = pageOf("health", "Say that the process lives", "", nil)
+	paths["/readyz"] = pageOf("health", "Say whether the server can predict", "", fields{"responses": fields{
 		"200": fields{"description": "it can"}, "503": fields{"description": "it cannot, with the reason"},
 	}})
-	add("/metrics", "get", "health", "Return metrics for Prometheus", "", text)
+	paths["/metrics"] = pageOf("health", "Return metrics for Prometheus", "", fields{"produces": []string{"text/plain"}})
 	body := fields{"consumes": []string{jsonType}, "parameters": []fields{{
 		"in": "body", "name": "activation", "required": true, "schema": fields{"type": "object"},
 	}}}
-	add("/init", "post", "openwhisk", "Initialize the action of OpenWhisk", "", body)
-	add("/run", "post", "openwhisk", "Run an activation of OpenWhisk", "", body)
+	post := func(summary string) fields {
+		return fields{"post": operation("openwhisk", summary, answers("the document", ""), body)}
+	}
+	paths["/init"] = post("Initialize the action of OpenWhisk")
+	paths["/run"] = post("Run an activation of OpenWhisk")
+}
+
+// pageOf describes a document that is there to be read.
+func pageOf(tag, summary, schema string, more fields) fields {
+	return fields{"get": operation(tag, summary, answers("the document", schema), more)}
 }
 
 // swaggerOfModel describes the routes of a model.
-func (s *Server) swaggerOfModel(paths fields, m actions.Model, d *actions.Description) {
-	at := s.base + "/v2/models/" + url.PathEscape(m.Name)
+func (s *Server) swaggerOfModel(paths fields, base string, m actions.Model, d *actions.Description) {
+	at := base + "/v2/models/" + url.PathEscape(m.Name)
 	paths[at+"/"] = fields{"get": operation("models", "Return model's metadata", answers("the metadata", "ModelMeta"), nil)}
 	if !s.cfg.NoPredict && (d == nil || d.Predict != nil) {
 		paths[at+"/predict/"] = fields{"post": predictOperation(m, d)}

@@ -32,14 +32,11 @@ type endpoint struct{ get, put, post, del apiHandler }
 // apiRoutes are the routes of OpenWhisk's API, the narrower ones first. They are at the
 // root, whatever the base path of DEEPaaS is.
 func (s *Server) apiRoutes() []route {
-	table := []route{
+	return []route{
 		{path: strings.TrimSuffix(apiPath, "/"), all: s.whiskAPI, always: true, anySize: true},
+		{path: webPath, prefix: true, all: s.webGateway, always: true, anySize: true},
 		{path: apiPath, prefix: true, all: s.whiskAPI, always: true, anySize: true},
 	}
-	if s.base != "" && s.cfg.Controller != nil {
-		table = append(table, route{path: "/", get: s.whiskInfo})
-	}
-	return table
 }
 
 // whiskAPI answers what is below /api/v1: OpenWhisk's REST API, as wsk and

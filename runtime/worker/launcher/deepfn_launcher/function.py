@@ -82,6 +82,7 @@ class Function(Model):
             self._functions["train"] = names["train"]
         #: How many arguments a main(args) takes, 0 to 2; None for one by annotations.
         self._plain = None if name == "predict" else _plain_arity(function)
+        self.exits = self._plain is not None
         self._parameters = {
             verb: Parameters(found)
             for verb, found in self._functions.items()
@@ -95,6 +96,8 @@ class Function(Model):
             "train": None,
             "imports": imports(str(self._names.get("__name__", ""))),
         }
+        if self._plain is not None:
+            found["function"] = True
         for verb, parameters in self._parameters.items():
             found[verb] = parameters.describe()
         try:
@@ -163,10 +166,8 @@ class Function(Model):
             result = function(*given)
             if type(result) is not dict:
                 result = completed(result)
-        if result is None:
-            return {}
         if not isinstance(result, (dict, list)):
-            raise Failure("failed", NOT_AN_OBJECT)
+            raise Failure("no_answer", NOT_AN_OBJECT)
         return result
 
     def shown(self, call: Call) -> Dict[str, Any]:
