@@ -72,6 +72,9 @@ type Config struct {
 	// Controller is the OpenWhisk behind /api/v1/. Nil means that there is none, which the
 	// routes say.
 	Controller Controller
+	// Actions has the models that Activate runs, those of Controller's actions, which may be
+	// more than Catalog's. Nil means Catalog.
+	Actions Catalog
 	// Storage has arguments and results that are given by reference. Nil means that
 	// nothing can be.
 	Storage Storage
@@ -131,6 +134,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Ready == nil {
 		c.Ready = func() error { return nil }
+	}
+	if c.Actions == nil {
+		c.Actions = c.Catalog
 	}
 	if c.MaxBody <= 0 {
 		c.MaxBody = 48 << 20
