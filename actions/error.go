@@ -40,11 +40,16 @@ const (
 	// NoAnswer: the function returned what is no result of an action, neither an object
 	// nor an array.
 	NoAnswer Code = "no_answer"
-	// Exited: the function ended its own process.
+	// Exited: the function ended its own process. It is for those that OpenWhisk calls; of
+	// other models this is Unavailable with ErrDied.
 	Exited Code = "exited"
 	// Internal: deepfn is at fault.
 	Internal Code = "internal"
 )
+
+// ErrDied is in the chain of an Unavailable when the process of a model has ended by itself
+// during the request, and was not ended by the server.
+var ErrDied = errors.New("the process of the model died")
 
 // An Error is an error that a caller can act on.
 type Error struct {

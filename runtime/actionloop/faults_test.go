@@ -75,7 +75,7 @@ func TestClosesItsInput(t *testing.T) {
 func TestEndsBeforeTheFirstAnswer(t *testing.T) {
 	w := startModel(t, model(startPlain))
 	_, err := w.Call(t.Context(), knobs{Exit: 7, Stderr: "out of memory\n"}.request())
-	e := wantError(t, err, actions.Unavailable, "the command exited before its first answer: exit status 7")
+	e := wantError(t, err, actions.Exited, "the command exited before its first answer: exit status 7")
 	if got := logText(e.Logs); !strings.Contains(got, "2:out of memory") {
 		t.Errorf("got logs %q", got)
 	}
@@ -103,20 +103,20 @@ func TestWrongAnswers(t *testing.T) {
 		msg  string
 		kept bool
 	}{
-		{"null", knobs{Raw: "null\n"}, actions.Failed, "answer is \"null\"", true},
-		{"a number", knobs{Raw: "17\n"}, actions.Failed, "answer is \"17\"", true},
-		{"a string", knobs{Raw: "\"x\"\n"}, actions.Failed, "JSON object or a list", true},
-		{"a long string", knobs{Raw: "\"" + strings.Repeat("x", 1000) + "\"\n"}, actions.Failed, "…", true},
-		{"not JSON", knobs{Raw: "XXX\n"}, actions.Failed, "not a line of JSON: \"XXX\"", false},
-		{"not UTF-8", knobs{Bytes: []byte("[\"\xff\"]\n")}, actions.Failed, "not a line of JSON", false},
-		{"empty", knobs{Raw: "\n"}, actions.Failed, "not a line of JSON: \"\"", false},
-		{"two values", knobs{Raw: "{} {}\n"}, actions.Failed, "not a line of JSON", false},
+		{"null", knobs{Raw: "null\n"}, actions.NoAnswer, "answer is \"null\"", true},
+		{"a number", knobs{Raw: "17\n"}, actions.NoAnswer, "answer is \"17\"", true},
+		{"a string", knobs{Raw: "\"x\"\n"}, actions.NoAnswer, "answer is \"\\\"x\\\"\"", true},
+		{"a long string", knobs{Raw: "\"" + strings.Repeat("x", 1000) + "\"\n"}, actions.NoAnswer, "…", true},
+		{"not JSON", knobs{Raw: "XXX\n"}, actions.NoAnswer, "not a line of JSON: \"XXX\"", false},
+		{"not UTF-8", knobs{Bytes: []byte("[\"\xff\"]\n")}, actions.NoAnswer, "not a line of JSON", false},
+		{"empty", knobs{Raw: "\n"}, actions.NoAnswer, "not a line of JSON: \"\"", false},
+		{"two values", knobs{Raw: "{} {}\n"}, actions.NoAnswer, "not a line of JSON", false},
 		{"two lines", knobs{Raw: "{\"a\":1}\n{\"b\":2}\n"}, actions.Failed, "more than one line for one request", false},
 		{"a line and a half", knobs{Raw: "{\"a\":1}\n{\"b\""}, actions.Failed, "more than one line", false},
 		{"pretty", knobs{Raw: "{\n  \"a\": 1\n}\n"}, actions.Failed, "more than one line", false},
-		{"half a line and exit", knobs{Raw: "{\"a\"", Exit: 3}, actions.Unavailable, "the command exited in the middle of its answer, after 4 bytes: exit status 3", false},
-		{"exit", knobs{Exit: 5}, actions.Unavailable, "the command exited: exit status 5", false},
-		{"killed", knobs{Kill: true}, actions.Unavailable, "the command exited: signal: killed", false},
+		{"half a line and exit", knobs{Raw: "{\"a\"", Exit: 3}, actions.Exited, "the command exited in the middle of its answer, after 4 bytes: exit status 3", false},
+		{"exit", knobs{Exit: 5}, actions.Exited, "the command exited: exit status 5", false},
+		{"killed", knobs{Kill: true}, actions.Exited, "the command exited: signal: killed", false},
 		{"closes descriptor 3", knobs{Close: true}, actions.Failed, "it closed descriptor 3", false},
 		{"too long", knobs{Size: 4<<20 + 1}, actions.TooLarge, "longer than 4194304 bytes", true},
 		{"much too long", knobs{Size: 40 << 20}, actions.Failed, "it wrote a line of more than", false},
@@ -125,7 +125,14 @@ func TestWrongAnswers(t *testing.T) {
 			w := startModel(t, model(startPlain))
 			before := pid(t, w, knobs{PID: true})
 			_, err := w.Call(t.Context(), test.k.request())
-			wantError(t, err, test.code, test.msg)
+			if test.code == actions.NoAnswer { // the words are OpenWhisk's, and the log says more
+				wantError(t, err, test.code, "The action did not return a dictionary or array.")
+				if got := logsOf(err); !strings.Contains(got, test.msg) {
+					t.Errorf("got logs %q, want %q in them", got, test.msg)
+				}
+			} else {
+				wantError(t, err, test.code, test.msg)
+			}
 			echo(t, w)
 			if kept := pid(t, w, knobs{PID: true}) == before; kept != test.kept {
 				t.Errorf("the executable was kept: %v, want %v", kept, test.kept)
@@ -165,7 +172,7 @@ func TestRestartThatFails(t *testing.T) {
 	starts := filepath.Join(t.TempDir(), "starts")
 	w := startModel(t, model(startSecond, "STARTS="+starts))
 	_, err := w.Call(t.Context(), knobs{Exit: 5}.request())
-	wantError(t, err, actions.Unavailable, "the command exited")
+	wantError(t, err, actions.Exited, "the command exited")
 	for range 2 {
 		_, err = w.Call(t.Context(), knobs{}.request())
 		e := wantError(t, err, actions.Unavailable, "cannot be started again: the executable did not start: it ended before it was ready: exit status 4")
@@ -298,7 +305,7 @@ func TestOrphans(t *testing.T) {
 	w := startModel(t, model(startPlain))
 	orphan := pid(t, w, knobs{Child: true})
 	_, err := w.Call(t.Context(), knobs{Exit: 3}.request())
-	wantError(t, err, actions.Unavailable, "the command exited: exit status 3")
+	wantError(t, err, actions.Exited, "the command exited: exit status 3")
 	if alive(orphan) {
 		t.Error("the orphan lives")
 	}

@@ -22,7 +22,12 @@ const (
 	waitForAck = "__OW_WAIT_FOR_ACK"
 	// executionEnv is the variable that says which image a program runs in.
 	executionEnv = "__OW_EXECUTION_ENV"
+	// noAnswer is what OpenWhisk says of an answer that is none.
+	noAnswer = "The action did not return a dictionary or array."
 )
+
+// errNotJSON is the cause of a NoAnswer after which nobody knows what the next line answers.
+var errNotJSON = errors.New("not a line of JSON")
 
 // A Program serves one executable. Start comes first and once; then many may call Call at
 // a time, and wait for each other. It has to lead its process group, as the child of a
@@ -186,9 +191,10 @@ func (p *Program) Close() {
 }
 
 // Call gives one request to the executable. Its errors are *actions.Error: Unsupported
-// for a verb other than predict, Invalid for arguments that are not JSON, Failed for an
-// answer that is none, TooLarge for one over the limit, Unavailable when the executable
-// ends, Deadline and Canceled when ctx ends before the request was given to it. After
+// for a verb other than predict, Invalid for arguments that are not JSON, NoAnswer for a
+// line that is neither an object nor a list, Failed for an executable that does not keep to
+// the protocol, TooLarge for an answer over the limit, Exited when the executable ends, Unavailable when it cannot be
+// started again, Deadline and Canceled when ctx ends before the request was given to it. After
 // that it is not interrupted: what it answered would be taken for the next answer.
 func (p *Program) Call(ctx context.Context, req actions.Request) (actions.Response, error) {
 	if req.Verb != "" && req.Verb != actions.Predict {
@@ -284,8 +290,12 @@ func (p *Program) exchange(pieces line) (answer []byte, untouched bool, err erro
 	if err == nil {
 		answer, err = check(reply)
 	}
-	if wrong, ok := errors.AsType[*actions.Error](err); ok && wrong.Code == actions.Failed {
-		l.answered = true // in step still
+	if wrong, ok := errors.AsType[*actions.Error](err); ok {
+		// To the log of this request.
+		_, _ = fmt.Fprintf(os.Stderr, "deepfn: the executable's answer is %v\n", wrong.Err)
+		if l.answered = !errors.Is(err, errNotJSON); !l.answered {
+			p.drop()
+		}
 		return nil, false, err
 	}
 	if err != nil {
@@ -305,18 +315,18 @@ func (p *Program) endedError(err error) error {
 	if inside := err.Error(); inside != errEnded.Error() {
 		when += inside[len(errEnded.Error()):]
 	}
-	return actions.Errorf(actions.Unavailable, "the command exited%s: %s", when, p.loop.cmd.State())
+	return actions.Errorf(actions.Exited, "the command exited%s: %s", when, p.loop.cmd.State())
 }
 
-// check returns an answer if it is an object or a list. The error of another JSON value
-// is an *actions.Error; after one that is not JSON nobody knows what the next line is.
+// check returns an answer if it is an object or a list, else NoAnswer. After a line that is
+// not JSON, which is the cause then, nobody knows what the next line is.
 func check(reply []byte) ([]byte, error) {
 	b := bytes.TrimSpace(reply)
 	switch {
 	case !utf8.Valid(b) || !json.Valid(b):
-		return nil, fmt.Errorf("its answer is not a line of JSON: %s", excerpt(b))
+		return nil, &actions.Error{Code: actions.NoAnswer, Msg: noAnswer, Err: fmt.Errorf("%w: %s", errNotJSON, excerpt(b))}
 	case b[0] != '{' && b[0] != '[':
-		return nil, actions.Errorf(actions.Failed, "the executable's answer is %s; it has to be a JSON object or a list", excerpt(b))
+		return nil, &actions.Error{Code: actions.NoAnswer, Msg: noAnswer, Err: errors.New(excerpt(b))}
 	}
 	return b, nil
 }

@@ -35,7 +35,8 @@ type lane struct {
 //
 // The error is an *actions.Error with the lines that the child printed: what the child
 // said; TooLarge if the request or the response is larger than MaxPayload; Deadline or
-// Canceled when ctx ends; Unavailable if the worker is busy, closed or dead, or dies.
+// Canceled when ctx ends; Unavailable if the worker is busy, closed or dead, or dies. When
+// the child has ended by itself, actions.ErrDied is in the chain.
 // After Deadline and Canceled the worker stays busy until Settle returns.
 func (w *Worker) Call(ctx context.Context, req actions.Request) (actions.Response, error) {
 	if ctx.Err() != nil {
@@ -290,7 +291,17 @@ func (w *Worker) lost(ctx context.Context, err error) error {
 	if err := w.Err(); err != nil {
 		failure.Msg, failure.Err = err.Error(), err
 	}
+	if w.endedItself() {
+		failure.Err = fmt.Errorf("%w: %w", failure.Err, actions.ErrDied)
+	}
 	return failure
+}
+
+// endedItself says that nobody has ended the process, which is dead.
+func (w *Worker) endedItself() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.cause == nil && w.err != nil
 }
 
 // endLogs returns the lines of the call.

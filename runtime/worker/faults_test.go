@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -222,6 +223,9 @@ func TestBrokenFrames(t *testing.T) {
 			}
 			if len(e.Logs) != 1 {
 				t.Errorf("got lines %v", e.Logs)
+			}
+			if died := errors.Is(err, actions.ErrDied); died != (test.fault == workertest.FrameHalf) {
+				t.Errorf("it died by itself: %v", died)
 			}
 			wantDone(t, w)
 			if w.Err() == nil || !strings.Contains(w.Err().Error(), test.msg) {

@@ -277,8 +277,10 @@ func parseFailure(b []byte, count uint32) (*actions.Error, error) {
 func knownCode(c actions.Code) actions.Code {
 	switch c {
 	case actions.Invalid, actions.NotFound, actions.Unsupported, actions.TooLarge, actions.Conflict,
-		actions.Busy, actions.Unavailable, actions.Deadline, actions.Canceled, actions.Failed, actions.Internal:
+		actions.Busy, actions.Unavailable, actions.Deadline, actions.Canceled, actions.Failed, actions.NoAnswer,
+		actions.Exited, actions.Internal:
 		return c
+	case actions.Unauthorized, actions.Forbidden: // no child's to say
 	}
 	return actions.Failed
 }

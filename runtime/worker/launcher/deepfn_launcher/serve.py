@@ -75,6 +75,13 @@ def finish(status: int) -> NoReturn:
     os._exit(status)
 
 
+def _status(exc: SystemExit) -> int:
+    """Return the status that an interpreter which exits by exc ends with."""
+    if exc.code is None:
+        return 0
+    return exc.code & 0xFF if isinstance(exc.code, int) else 1
+
+
 def setup_of(told: Dict[str, Any]) -> Setup:
     """Return the Setup of the parent's JSON object; unknown members are left out."""
     known = {name: told[name] for name in Setup.__dataclass_fields__ if name in told}
@@ -219,6 +226,10 @@ class _Server:
         except BaseException as exc:
             self._mine()
             failure.report(exc)
+            if alone and verb == "predict" and isinstance(exc, SystemExit) and self._model.exits:
+                # No answer: by its end the parent knows that nothing more can be asked here.
+                store.close()
+                finish(_status(exc))
             said = failure.of(exc, verb)
         store.close()
         self._streams.settle()

@@ -99,9 +99,10 @@ class Failure(Exception):
     """An error that the caller is told about; actions.Error on the Go side.
 
     ``code`` is a code of package actions: "invalid", "not_found", "unsupported",
-    "too_large", "conflict", "busy", "unavailable", "deadline", "canceled", "failed" or
-    "internal". ``fields`` says what is wrong with which argument (it makes an "invalid" a
-    422). ``status`` is the HTTP status that the module itself asked for.
+    "too_large", "conflict", "busy", "unavailable", "deadline", "canceled", "failed",
+    "no_answer", "exited" or "internal". ``fields`` says what is wrong with which argument
+    (it makes an "invalid" a 422). ``status`` is the HTTP status that the module itself
+    asked for.
     """
 
     def __init__(
@@ -125,6 +126,9 @@ class Model(abc.ABC):
     All methods but ``describe`` may raise anything: a Failure is passed on, everything
     else becomes one.
     """
+
+    #: Whether sys.exit() in predict ends the process, as it does in OpenWhisk's Python.
+    exits = False
 
     @abc.abstractmethod
     def describe(self) -> Dict[str, Any]:

@@ -87,7 +87,6 @@ MAINS: List[Any] = [
     ("def main(args: dict) -> dict: return args", {"a": 1}, {"a": 1}),
     ("def main(args: Dict[str, Any]): return args", {"a": 1}, {"a": 1}),
     ("def main(): return {'none': 1}", {"a": 1}, {"none": 1}),
-    ("def main(args): pass", {}, {}),
     ("def main(args, verbose=False): return {'v': verbose}", {}, {"v": False}),
     ("def main(event, context): return {'c': context.activation_id}", {}, {"c": "id1"}),
     ("def main(event, context): return {'c': context.nothing}", {}, {"c": ""}),
@@ -109,11 +108,11 @@ def test_main(source: str, args: Any, want: Any) -> None:
     assert called(load(source), args, texts=texts) == want
 
 
-@pytest.mark.parametrize("result", ["'text'", "3", "True", "(1,)", "{1}", "b'x'"])
+@pytest.mark.parametrize("result", ["'text'", "3", "True", "(1,)", "{1}", "b'x'", "None"])
 def test_main_must_return_a_dictionary_or_array(result: str) -> None:
     with pytest.raises(Failure) as caught:
         called(load(f"def main(args): return {result}"))
-    assert caught.value.code == "failed"
+    assert caught.value.code == "no_answer"
     assert caught.value.msg == "The action did not return a dictionary or array."
 
 

@@ -644,3 +644,34 @@ def test_many_fields_of_an_error(start: Starter) -> None:
     told = p.call().error()
     assert len(told["fields"]) == 300
     assert json.dumps(told)
+
+
+@pytest.mark.parametrize(
+    ("exits", "status"),
+    [("sys.exit(3)", 3), ("sys.exit()", 0), ("sys.exit('bye')", 1), ("raise SystemExit(257)", 1)],
+)
+def test_exit_in_main_ends_the_process(start: Starter, exits: str, status: int) -> None:
+    p = start(
+        "import atexit, sys\natexit.register(lambda: print('at exit'))\n"
+        f"def main(args):\n    sys.stdout.write('said')\n    {exits}\n"
+    )
+    p.post(*parent.request({}))
+    assert p.read() == ()  # it hangs up in place of an answer
+    assert p.proc.wait() == status
+    assert p.stdout() == "saidat exit\n"
+    assert p.stderr().startswith("Traceback")
+    assert "SystemExit" in p.stderr()
+
+
+def test_exit_in_main_spares_the_other_calls(start: Starter) -> None:
+    p = start("import sys\ndef main(args):\n    sys.exit(3)\n", lanes=2)
+    told = p.call({}).error()
+    assert (told["code"], told["msg"]) == ("failed", "predict called sys.exit(3)")
+    assert p.call({}).error()["code"] == "failed"
+    assert p.close() == 0
+
+
+def test_no_answer(start: Starter) -> None:
+    p = start("def main(args): return 'text'")
+    assert p.call({}).error()["code"] == "no_answer"
+    assert p.close() == 0
