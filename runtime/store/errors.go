@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"syscall"
 
 	bolterrors "go.etcd.io/bbolt/errors"
 
@@ -28,10 +27,10 @@ type pageError struct{ cause any }
 
 func (e pageError) Error() string { return fmt.Sprintf("%v", e.cause) }
 
-// noSpace reports whether there is no space on the disk, or not for us.
-func noSpace(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
-}
+// A commitError says that a transaction did not get onto the disk.
+type commitError struct{ error }
+
+func (e commitError) Unwrap() error { return e.error }
 
 func damaged(path string, err error) *actions.Error {
 	return &actions.Error{
@@ -49,7 +48,7 @@ func (s *Store) wrap(err error) error {
 	if err == nil {
 		return nil
 	}
-	ours, page := new(actions.Error), pageError{}
+	ours, page, commit := new(actions.Error), pageError{}, commitError{}
 	switch path := s.cfg.Path; {
 	case errors.As(err, &ours):
 		return err
@@ -57,8 +56,8 @@ func (s *Store) wrap(err error) error {
 		return damaged(path, err)
 	case errors.Is(err, bolterrors.ErrDatabaseNotOpen):
 		return &actions.Error{Code: actions.Unavailable, Msg: fmt.Sprintf("store %s: it is closed", path), Err: err}
-	case noSpace(err):
-		return &actions.Error{Code: actions.Unavailable, Msg: fmt.Sprintf("store %s: no space on the disk: %v", path, err), Err: err}
+	case errors.As(err, &commit):
+		return &actions.Error{Code: actions.Unavailable, Msg: fmt.Sprintf("store %s: it could not be written: %v", path, err), Err: err}
 	case errors.Is(err, bolterrors.ErrKeyTooLarge), errors.Is(err, bolterrors.ErrValueTooLarge):
 		return &actions.Error{Code: actions.TooLarge, Msg: fmt.Sprintf("store %s: %v", path, err), Err: err}
 	default:

@@ -110,8 +110,9 @@ func (s *Store) open() error {
 		return err
 	})
 	if err != nil {
-		if file != nil {
-			_ = file.Close() // open, and with it the lock held, if bbolt has panicked
+		if file != nil { // bbolt, if it has panicked, leaves it mapped, which keeps the lock
+			_ = syscall.Flock(int(file.Fd()), syscall.LOCK_UN)
+			_ = file.Close()
 		}
 		return s.openError(err)
 	}
@@ -145,7 +146,7 @@ func syncFolder(dir string) error {
 // openError says what is wrong with a file that cannot be opened, and what to do.
 func (s *Store) openError(err error) error {
 	var system syscall.Errno
-	ours := new(actions.Error)
+	ours, commit := new(actions.Error), commitError{}
 	switch path := s.cfg.Path; {
 	case errors.As(err, &ours):
 		return err
@@ -154,7 +155,7 @@ func (s *Store) openError(err error) error {
 			Code: actions.Unavailable, Err: err,
 			Msg: fmt.Sprintf("store %s: another process has it: end that one, or use another file", path),
 		}
-	case errors.As(err, &system):
+	case errors.As(err, &system), errors.As(err, &commit):
 		return unavailable(path, err)
 	default:
 		return damaged(path, err)

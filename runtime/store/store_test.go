@@ -270,9 +270,13 @@ func TestRecord(t *testing.T) {
 	r.Doc = []byte(strings.Repeat("d", 3<<20))
 	end(t, s, r, empty)
 	got, err := s.Record("guest", r.ID)
+	if string(got.Doc) != string(r.Doc) {
+		t.Errorf("got a document of %d bytes", len(got.Doc))
+	}
 	got.Start = got.Start.UTC()
 	want := r
 	want.Start = r.Start.UTC()
+	want.Doc, got.Doc = nil, nil
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("%v %s", err, diff)
 	}

@@ -180,9 +180,8 @@ func (s *Store) trimIdle() time.Duration {
 	return trimInterval
 }
 
-// commit makes changes in one transaction. With nil they are on disk; with the error of fn,
-// which is returned as it is, nothing has changed. After any other failure than one of
-// space nobody knows what the disk has, and nothing more is written.
+// commit makes changes in one transaction. With nil they are on disk. The error is that of
+// fn as it is, or a commitError; with either nothing has changed.
 func (s *Store) commit(fn func(*bbolt.Tx) error) error {
 	if broken := s.broken.Load(); broken != nil {
 		return broken
@@ -195,12 +194,30 @@ func (s *Store) commit(fn func(*bbolt.Tx) error) error {
 	if err := fn(tx); err != nil {
 		return err
 	}
-	err = guard(tx.Commit)
-	if err != nil && !noSpace(err) {
+	id := tx.ID()
+	if err := guard(tx.Commit); err != nil {
+		_ = guard(tx.Rollback)
+		s.checkCommit(id)
+		return commitError{err}
+	}
+	return nil
+}
+
+// checkCommit looks what a commit that failed has left. All but its last step, the one page
+// that makes it count, is as if it had not been. If that is written, nobody knows whether
+// the disk has it, and nothing more is written.
+func (s *Store) checkCommit(id int) {
+	seen := id
+	err := guard(func() error {
+		return s.db.View(func(tx *bbolt.Tx) error {
+			seen = tx.ID()
+			return nil
+		})
+	})
+	if err != nil || seen >= id {
 		s.broken.Store(&actions.Error{
-			Code: actions.Unavailable, Err: err,
-			Msg: fmt.Sprintf("store %s: a write has failed (%v), so nothing more is written until the server is started again", s.cfg.Path, err),
+			Code: actions.Unavailable,
+			Msg:  fmt.Sprintf("store %s: the disk has failed, so nothing more is written until the server is started again", s.cfg.Path),
 		})
 	}
-	return err
 }
