@@ -1,3 +1,0 @@
-package deploy
-
-import _ "github.com/apache/openwhisk-client-go/whisk"
