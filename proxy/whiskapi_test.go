@@ -73,16 +73,18 @@ func TestAPICalls(t *testing.T) {
 		{"DELETE", own + "/packages/pkg?force=true", "", controllerCall{Op: "delete", Collection: whisk.Packages, Name: guest("", "pkg"), Flag: true}},
 		{"DELETE", own + "/rules/r", "", controllerCall{Op: "delete", Collection: whisk.Rules, Name: guest("", "r")}},
 		{"POST", own + "/rules/r", `{"status":"inactive","trigger":null,"action":null}`, controllerCall{Op: "rule", Name: guest("", "r"), Status: "inactive"}},
-		{"POST", own + "/actions/hello", "", controllerCall{Op: "invoke", Name: guest("", "hello")}},
+		{"POST", own + "/actions/hello", "", controllerCall{Op: "invoke", Name: guest("", "hello"), Invocation: whisk.Invocation{Transaction: "id-1"}}},
 		{"POST", own + "/actions/hello?blocking=TRUE&result=yes&timeout=60000", "{}\n", controllerCall{
 			Op: "invoke", Name: guest("", "hello"), Body: "{}",
-			Invocation: whisk.Invocation{Args: json.RawMessage("{}"), Blocking: true, Wait: time.Minute},
+			Invocation: whisk.Invocation{Args: json.RawMessage("{}"), Blocking: true, Wait: time.Minute, Transaction: "id-1"},
 		}},
 		{"POST", "/api/v1/namespaces/whisk.system/actions/models/ocr", `{"a":1}`, controllerCall{
 			Op: "invoke", Name: whisk.Name{Namespace: "whisk.system", Package: "models", Entity: "ocr"}, Body: `{"a":1}`,
-			Invocation: whisk.Invocation{Args: json.RawMessage(`{"a":1}`)},
+			Invocation: whisk.Invocation{Args: json.RawMessage(`{"a":1}`), Transaction: "id-1"},
 		}},
-		{"POST", own + "/triggers/t", `{"k":"v"}`, controllerCall{Op: "fire", Name: guest("", "t"), Body: `{"k":"v"}`}},
+		{"POST", own + "/triggers/t", `{"k":"v"}`, controllerCall{Op: "fire", Name: guest("", "t"), Body: `{"__ow_headers":{"host":"127.0.0.1:8080"},"k":"v"}`}},
+		{"POST", own + "/triggers/t", "", controllerCall{Op: "fire", Name: guest("", "t"), Body: `{"__ow_headers":{"host":"127.0.0.1:8080"}}`}},
+		{"POST", own + "/triggers/t", `{"__ow_headers":1}`, controllerCall{Op: "fire", Name: guest("", "t"), Body: `{"__ow_headers":1}`}},
 		{"GET", own + "/activations", "", controllerCall{Op: "activations", Query: whisk.ActivationQuery{Page: page}}},
 		{"GET", own + "/activations?name=/pkg/hello&since=1700000000000&upto=1900000000000&limit=5&skip=2&docs=true", "", controllerCall{
 			Op: "activations", Query: whisk.ActivationQuery{

@@ -105,7 +105,7 @@ func (s *Server) overPayload(format string, size int64) error {
 
 // apiInvoke answers POST of an action.
 func (s *Server) apiInvoke(ctx context.Context, c *apiCall) (response, error) {
-	var in whisk.Invocation
+	in := whisk.Invocation{Transaction: c.id}
 	var err error
 	if in.Blocking, err = c.given.flag("blocking", false); err != nil {
 		return response{}, err
@@ -183,13 +183,39 @@ func whiskFailed(a whisk.Activation, result json.RawMessage, resultOnly bool, id
 	return jsonResponse(http.StatusInternalServerError, doc)
 }
 
+// headersArgument has the headers of the request that fired a trigger.
+const headersArgument = "__ow_headers"
+
+// withHeaders adds the headers of a call to the arguments of a trigger, as actions behind
+// one get them (Triggers.scala); what is there already stays. The key is not told to them.
+func (c *apiCall) withHeaders(args json.RawMessage) json.RawMessage {
+	headers := make(map[string]string)
+	c.header("", func(name, value string) {
+		if name = strings.ToLower(name); name != "authorization" {
+			headers[name] = value
+		}
+	})
+	given := make(map[string]json.RawMessage)
+	if len(args) > 0 && json.Unmarshal(args, &given) != nil {
+		return args
+	}
+	if _, ok := given[headersArgument]; !ok {
+		given[headersArgument], _ = json.Marshal(headers) // of strings alone
+	}
+	all, err := json.Marshal(given)
+	if err != nil {
+		return args
+	}
+	return all
+}
+
 // apiFire answers POST of a trigger: 204 if no rule has run.
 func (s *Server) apiFire(ctx context.Context, c *apiCall) (response, error) {
 	args, err := s.arguments(c)
 	if err != nil {
 		return response{}, err
 	}
-	id, err := s.cfg.Controller.Fire(ctx, c.caller, c.name, args)
+	id, err := s.cfg.Controller.Fire(ctx, c.caller, c.name, c.withHeaders(args))
 	switch {
 	case err != nil:
 		return response{}, err
