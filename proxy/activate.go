@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -118,13 +119,37 @@ func (s *Server) perform(ctx context.Context, c *call, a *activation, r *request
 	if err := c.take(a, m); err != nil {
 		return response{}, err
 	}
-	// Arguments by reference are fetched here.
 	c.request.Buffer = r.room()
 	if err := s.invoke(ctx, c, m); err != nil {
-		return response{}, err
+		return response{}, s.exited(m, err)
 	}
-	// A result by reference is stored here.
 	return s.result(&c.response)
+}
+
+// exited makes OpenWhisk's error of the end of a function's process in the midst of a run,
+// which is the function's own doing; how it ended is for its author, in the logs. The
+// process of every other model is the server's affair, which starts another one.
+func (s *Server) exited(m actions.Model, err error) error {
+	e, ok := errors.AsType[*actions.Error](err)
+	switch {
+	case !ok:
+		return err
+	case e.Code == actions.Exited:
+	case e.Code == actions.Unavailable && errors.Is(err, actions.ErrDied) && s.describedAsFunction(m):
+	default:
+		return err
+	}
+	how := actions.LogLine{Stream: actions.Stderr, Text: "deepfn: " + e.Msg}
+	return &actions.Error{Code: actions.Exited, Msg: "command exited", Logs: append(slices.Clone(e.Logs), how), Err: err}
+}
+
+// describedAsFunction says whether a model that was started before is a function.
+func (s *Server) describedAsFunction(m actions.Model) bool {
+	if m.Runtime == actions.Executable {
+		return true
+	}
+	d := s.description(m)
+	return d != nil && d.Function
 }
 
 // take takes the arguments of an activation.

@@ -97,7 +97,7 @@ func TestActivateErrors(t *testing.T) {
 	}{
 		{"unknown model", "nope", nil, actions.NotFound, `there is no model "nope"; there are echo, other`, nil},
 		{"the model's", "echo", failing(&actions.Error{Code: actions.Failed, Msg: "boom", Logs: lines}), actions.Failed, "boom", lines},
-		{"exited", "echo", failing(actions.Errorf(actions.Exited, "command exited")), actions.Exited, "command exited", nil},
+		{"exited", "echo", failing(actions.Errorf(actions.Exited, "exit status 3")), actions.Exited, "command exited", []actions.LogLine{{Stream: actions.Stderr, Text: "deepfn: exit status 3"}}},
 		{"internal hides its cause", "echo", failing(errors.New("secret")), actions.Internal, "internal error; the log has its cause under request id abc", nil},
 		{"panic", "echo", func(context.Context, actions.Request) (actions.Response, error) { panic("at the disco") }, actions.Internal, "internal error; the log has its cause under request id abc", nil},
 		{"over the limit", "echo", func(context.Context, actions.Request) (actions.Response, error) {
@@ -159,5 +159,40 @@ func TestActivateConcurrently(t *testing.T) {
 	wg.Wait()
 	if used := s.bodies.used.Load(); used != 0 {
 		t.Errorf("%d bytes are still taken", used)
+	}
+}
+
+// What OpenWhisk's own tests want of functions costs the container; the end of another
+// model's process does not, because another one is started.
+func TestRunOfFunctions(t *testing.T) {
+	died := &actions.Error{Code: actions.Unavailable, Msg: "the process ended: exit status 1", Err: actions.ErrDied}
+	const function, other = `{"function":true,"predict":{"parameters":[]}}`, `{"predict":{"parameters":[]}}`
+	for _, tt := range []struct {
+		name, runtime, info string
+		err                 error
+		status              int
+		want, log           string
+	}{
+		{"no result", actions.Python, function, actions.Errorf(actions.NoAnswer, "The action did not return a dictionary or array."), 502, "The action did not return a dictionary or array.", ""},
+		{"it exits", actions.Python, function, died, 400, "command exited", "deepfn: the process ended: exit status 1\n"},
+		{"its start fails", actions.Python, function, actions.Errorf(actions.Unavailable, "it does not start"), 200, "it does not start", ""},
+		{"it raises", actions.Python, function, actions.Errorf(actions.Failed, "ValueError"), 200, "ValueError", ""},
+		{"an executable exits", actions.Executable, "", actions.Errorf(actions.Exited, "the command exited: exit status 2"), 400, "command exited", "deepfn: the command exited: exit status 2\n"},
+		{"an executable's host exits", actions.Executable, "", died, 400, "command exited", "deepfn: the process ended: exit status 1\n"},
+		{"a module exits", actions.Python, other, died, 200, "the process ended: exit status 1", ""},
+		{"a module that never started", actions.Python, "", died, 200, "the process ended: exit status 1", ""},
+		{"ONNX", actions.ONNX, "", died, 200, "the process ended: exit status 1", ""},
+		{"a server", actions.HTTP, other, died, 200, "the process ended: exit status 1", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			catalog := oneModel{actions.Model{Name: "mod", Runtime: tt.runtime}}
+			inv := &fakeInvoker{answer: failing(tt.err), info: []byte(tt.info)}
+			s, st := newServer(t, Config{Model: "mod", Catalog: catalog, Invoker: inv})
+			wantResponse(t, post(t, s, "/run", `{}`), tt.status, fmt.Sprintf("{\"error\":%q}\n", tt.want))
+			wantSentinels(t, st, 1)
+			if got, _, _ := strings.Cut(st.err.String(), sentinel); got != tt.log {
+				t.Errorf("got %q on stderr, want %q", got, tt.log)
+			}
+		})
 	}
 }
