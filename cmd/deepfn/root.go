@@ -85,7 +85,7 @@ func newRoot(p program) *cobra.Command {
 	s := &settings{getenv: p.getenv, stderr: p.stderr}
 	s.addFlags(root.PersistentFlags())
 	root.AddCommand(serveCommand(s), invokeCommand(s), modelsCommand(s), versionCommand(), healthcheckCommand(s), workerCommand(),
-		addCommand(s), removeCommand(s))
+		addCommand(s), removeCommand(s), conformanceCommand())
 	return root
 }
 
