@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -76,7 +77,7 @@ func (p *process) serve(stdout io.Writer, args ...string) *process {
 		t.Fatal(err)
 	}
 	p.cmd = exec.Command(exe, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...) //nolint:noctx // cleanup ends it
-	p.cmd.Env = append(environ(t), p.env...)
+	p.cmd.Env = slices.Concat(environ(t), []string{"DEEPFN_DATA=" + t.TempDir()}, p.env)
 	p.cmd.Stdout = stdout
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {

@@ -46,6 +46,7 @@ type server struct {
 	timeout    time.Duration
 	grace      time.Duration
 	try        []string
+	api        apiSettings
 
 	basePath                            string
 	predictOn, trainOn, docsOn, debugOn bool
@@ -55,7 +56,7 @@ func serveCommand(s *settings) *cobra.Command {
 	srv := &server{settings: s}
 	cmd := &cobra.Command{
 		Use:   "serve [MODEL]",
-		Short: "Serves a model over HTTP: OpenWhisk's /init and /run, the DEEPaaS V2 API",
+		Short: "Serves a model over HTTP: OpenWhisk's /init and /run, the DEEPaaS V2 API, an OpenWhisk for wsk",
 		Long: "Serves a model over HTTP. MODEL is a name from 'deepfn models list'; or a path: the folder of\n" +
 			"an action, a Python file with a function or a DEEPaaS module, a zip of one, an executable.\n" +
 			"Without it DEEPFN_MODEL decides, else the code of OpenWhisk's /init, which is a function or\n" +
@@ -93,6 +94,7 @@ func (srv *server) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&srv.trainOn, "train-endpoint", true, "take trainings of the DEEPaaS API; false: 402 (DEEPFN_TRAIN_ENDPOINT)")
 	f.BoolVar(&srv.docsOn, "doc-endpoint", true, "serve the page at /api (DEEPFN_DOC_ENDPOINT)")
 	f.BoolVar(&srv.debugOn, "debug-endpoint", false, "show what models print at /v2/debug/ (DEEPFN_DEBUG_ENDPOINT)")
+	srv.api.addFlags(f)
 	f.StringArrayVar(&srv.try, "try", nil, "when ready, send this request (NAME=@FILE or NAME=VALUE) to the server and print the answer")
 }
 
@@ -138,7 +140,7 @@ func (srv *server) resolve() error {
 		}
 		v.set(n)
 	}
-	if err := srv.resolveEndpoints(); err != nil {
+	if err := errors.Join(srv.resolveEndpoints(), srv.api.resolve(srv.flags, srv.getenv)); err != nil {
 		return err
 	}
 	if err := srv.duration(srv.flags, "idle-time", "DEEPFN_IDLE_TIME", &srv.idleTime); err != nil {
@@ -176,64 +178,111 @@ func (srv *server) run(ctx context.Context) error {
 	}
 	defer h.close()
 	h.maxPayload, h.fork = max(srv.maxBody+1<<20, defaultPayload), srv.instances > 1
-	all := newFrozen(h.catalog)
-	var models proxy.Catalog = all
+	r := running{house: h, all: newFrozen(h.catalog)}
+	r.models = r.all
 	if srv.model != "" {
 		m, err := h.openModel(ctx, srv.model)
 		if err != nil {
 			return err
 		}
-		models, srv.model = one{m}, m.Name
+		r.all.keep(m)
+		r.models, srv.model = one{m}, m.Name
 	}
-	pool := invoker.New(invoker.Config{
-		Catalog: models, Start: h.start, MaxInstances: srv.instances, QueueDepth: srv.queueDepth,
-		IdleTime: srv.idleTime, Timeout: srv.timeout, Log: h.log,
-	})
-	all.changed = pool.Forget
-	trainings := h.openJobs(models)
-	front := proxy.New(srv.front(h, pool, models, trainings))
-	ln, err := listen(ctx, srv.listen)
-	if err != nil {
-		return errors.Join(err, closeJobs(ctx, trainings))
+	if r.listener, err = listen(ctx, srv.listen); err != nil {
+		return err
 	}
-	if srv.model != "" && srv.warm > 0 { // before the first question whether it is ready
-		if err := pool.Keep(ctx, srv.model, srv.warm); err != nil {
-			return err
-		}
+	if err := srv.build(ctx, &r); err != nil {
+		closing, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		cancel() // nothing is under way
+		return errors.Join(err, r.listener.Close(), r.close(closing))
 	}
-	h.log.Info("listening", "address", ln.Addr().String(), "model", srv.model)
+	return srv.serve(ctx, &r)
+}
 
+// A running server is what one run of the serve command has opened.
+type running struct {
+	*house
+	listener  net.Listener
+	all       *frozen       // the models that the actions of the API are of
+	models    proxy.Catalog // those that DEEPaaS shows
+	pool      *invoker.Invoker
+	trainings *jobs.Jobs
+	api       localAPI
+	front     *proxy.Server
+}
+
+// build opens what stands behind the front, and the front.
+func (srv *server) build(ctx context.Context, r *running) (err error) {
+	r.pool = invoker.New(invoker.Config{
+		Catalog: r.all, Start: r.start, MaxInstances: srv.instances, QueueDepth: srv.queueDepth,
+		IdleTime: srv.idleTime, Timeout: srv.timeout, Log: r.log,
+	})
+	r.all.changed = r.pool.Forget
+	r.trainings = r.openJobs(r.models)
+	r.api, err = srv.openAPI(r.house, r.all, r.listener.Addr(), func(ctx context.Context, a actions.Activation) (actions.Response, error) {
+		return r.front.Activate(ctx, a)
+	})
+	if err != nil {
+		return err
+	}
+	r.front = proxy.New(srv.config(r))
+	if srv.model != "" && srv.warm > 0 { // before the first question whether it is ready
+		return r.pool.Keep(ctx, srv.model, srv.warm)
+	}
+	return nil
+}
+
+// serve serves until ctx ends, then drains and closes all that is open.
+func (srv *server) serve(ctx context.Context, r *running) error {
+	r.log.Info("listening", "address", r.listener.Addr().String(), "model", srv.model)
+	r.api.tell(srv.errOut)
 	// A log collector that goes away is no reason to end.
 	signal.Ignore(syscall.SIGPIPE)
 	var wg sync.WaitGroup
-	wg.Go(func() { srv.prepare(ctx, h, pool, ln.Addr().String()) })
-	// Front, pool and trainings share the grace, which begins with the signal.
+	wg.Go(func() { srv.prepare(ctx, r.house, r.pool, r.listener.Addr().String()) })
+	// Front, activations, pool and trainings share the grace, which begins with the signal.
 	ended := make(chan time.Time, 1)
 	defer context.AfterFunc(ctx, func() { ended <- time.Now() })()
-	serveErr := front.Serve(ctx, ln)
+	err := r.front.Serve(ctx, r.listener)
 	began := time.Now()
 	if ctx.Err() != nil {
 		began = <-ended
 	}
 	closing, cancel := context.WithDeadline(context.WithoutCancel(ctx), began.Add(srv.grace))
 	defer cancel()
-	var poolErr, jobsErr error
-	wg.Go(func() { poolErr = pool.Close(closing) })
-	wg.Go(func() { jobsErr = closeJobs(closing, trainings) })
+	err = errors.Join(err, r.close(closing))
 	wg.Wait()
-	return errors.Join(serveErr, poolErr, jobsErr)
+	return err
 }
 
-// front says what the front serves.
-func (srv *server) front(h *house, pool *invoker.Invoker, models proxy.Catalog, trainings *jobs.Jobs) proxy.Config {
+// close ends what is under way, by the end of ctx at the latest: the trainings, and the
+// activations before the pool that they run in.
+func (r *running) close(ctx context.Context) error {
+	var wg sync.WaitGroup
+	var apiErr, poolErr, jobsErr error
+	wg.Go(func() {
+		apiErr = r.api.close(ctx)
+		poolErr = r.pool.Close(ctx)
+	})
+	wg.Go(func() { jobsErr = closeJobs(ctx, r.trainings) })
+	wg.Wait()
+	return errors.Join(apiErr, poolErr, jobsErr)
+}
+
+// config says what the front serves.
+func (srv *server) config(r *running) proxy.Config {
 	cfg := proxy.Config{
-		Invoker: pool, Catalog: models, Model: srv.model, Ready: pool.Ready,
-		Warm:    func(ctx context.Context, model string) error { return srv.initialize(ctx, pool, model) },
-		MaxBody: srv.maxBody, Grace: graceOf(srv.grace), Stdout: srv.stdout, Stderr: srv.errOut, Log: h.log, Version: release,
+		Invoker: r.pool, Catalog: r.models, Actions: r.all, Model: srv.model, Ready: r.pool.Ready,
+		Warm:    func(ctx context.Context, model string) error { return srv.initialize(ctx, r.pool, model) },
+		MaxBody: srv.maxBody, MaxPayload: srv.api.payloadLimit, Grace: graceOf(srv.grace),
+		Stdout: srv.stdout, Stderr: srv.errOut, Log: r.log, Version: release,
 		BasePath: srv.basePath, NoPredict: !srv.predictOn, NoTrain: !srv.trainOn, NoDocs: !srv.docsOn, Debug: srv.debugOn,
 	}
-	if trainings != nil {
-		cfg.Jobs = trainings
+	if r.trainings != nil {
+		cfg.Jobs = r.trainings
+	}
+	if r.api.controller != nil {
+		cfg.Controller = r.api.controller
 	}
 	return cfg
 }

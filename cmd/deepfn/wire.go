@@ -123,12 +123,21 @@ type frozen struct {
 	catalog *catalog.Catalog
 	changed func(model string) // is told of a name that means another model now
 
-	mu    sync.Mutex // guards known
+	mu    sync.Mutex // guards known and kept
 	known map[string]actions.Model
+	kept  []actions.Model // those that the catalog may not know
 }
 
 func newFrozen(c *catalog.Catalog) *frozen {
 	return &frozen{catalog: c, changed: func(string) {}, known: map[string]actions.Model{}}
+}
+
+// keep makes a model known that was opened by its path.
+func (c *frozen) keep(m actions.Model) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known[m.Name] = m
+	c.kept = append(c.kept, m)
 }
 
 func (c *frozen) Models(ctx context.Context) ([]actions.Model, error) {
@@ -138,6 +147,11 @@ func (c *frozen) Models(ctx context.Context) ([]actions.Model, error) {
 	for i := range models {
 		if m, ok := c.known[models[i].Name]; ok {
 			models[i] = m
+		}
+	}
+	for _, m := range c.kept {
+		if !slices.ContainsFunc(models, func(other actions.Model) bool { return other.Name == m.Name }) {
+			models = append(models, m)
 		}
 	}
 	return models, err
