@@ -39,6 +39,8 @@ type call struct {
 	response  actions.Response
 	begun     actions.Response // of the call that started the model, with logs and timing
 	answered  *actions.Error   // the error that a web action has answered with
+	// references are what is given by reference; whoever sets them closes them.
+	references *references
 }
 
 // lookUp finds the model of a call.
@@ -64,8 +66,15 @@ func (s *Server) model(ctx context.Context, name string) (actions.Model, error) 
 type forActions struct{}
 
 // invoke binds the values of a call to the model's arguments, runs it, and checks that
-// the caller can take the answer.
+// the caller can take the answer. What is given by reference is fetched before, and the
+// answer stored after it.
 func (s *Server) invoke(ctx context.Context, c *call, m actions.Model) error {
+	if c.request.Verb != actions.ParseTrain { // after which a job has the arguments
+		defer func() { c.references.close() }()
+	}
+	if err := s.refer(ctx, c, m); err != nil {
+		return err
+	}
 	wanted, err := actions.ParseAccept(c.accept)
 	switch {
 	case m.ParsesArguments():
@@ -94,7 +103,7 @@ func (s *Server) invoke(ctx context.Context, c *call, m actions.Model) error {
 		e.Status = http.StatusNotAcceptable
 		return e
 	}
-	return nil
+	return s.storeResult(ctx, c)
 }
 
 // addBegun adds to what a call printed, and how long it took, what the start of the model

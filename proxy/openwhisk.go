@@ -183,7 +183,7 @@ func (s *Server) result(a *actions.Response) (response, error) {
 	}
 	if s.cfg.MaxPayload > 0 && int64(len(body)) > s.cfg.MaxPayload {
 		return response{}, actions.Errorf(actions.TooLarge,
-			"the answer has %d bytes, the limit is %d; ask for less, or raise the limit", len(body), s.cfg.MaxPayload)
+			"the answer has %d bytes, the limit is %d; ask for less, or "+byReferenceHint, len(body), s.cfg.MaxPayload)
 	}
 	return response{status: http.StatusOK, contentType: jsonType, body: body}, nil
 }

@@ -92,7 +92,7 @@ func TestRunAnswers(t *testing.T) {
 		{"charset", actions.Response{ContentType: "application/json; charset=utf-8", Data: []byte(`{}`)}, `{}`},
 		{"image", actions.Response{ContentType: "image/png", Filename: "a.png", Data: []byte("\x89PNG")}, `{"content_type":"image/png","filename":"a.png","data":"iVBORw=="}`},
 		{"text", actions.Response{ContentType: "text/plain", Data: []byte("hi")}, `{"content_type":"text/plain","data":"aGk="}`},
-		{"over the limit", actions.Response{ContentType: jsonType, Data: []byte(`{"a":"` + strings.Repeat("x", 100) + `"}`)}, `{"error":"the answer has 108 bytes, the limit is 90; ask for less, or raise the limit"}` + "\n"},
+		{"over the limit", actions.Response{ContentType: jsonType, Data: []byte(`{"a":"` + strings.Repeat("x", 100) + `"}`)}, `{"error":"the answer has 108 bytes, the limit is 90; ask for less, or have it stored elsewhere, with result_to, a URL, beside the arguments"}` + "\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

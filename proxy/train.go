@@ -32,6 +32,7 @@ func (s *Server) submit(ctx context.Context, c *call, m actions.Model, r *reques
 	}
 	c.request.Verb = actions.ParseTrain
 	c.accept = "" // of the parsing; a training has no answer to choose
+	defer func() { c.references.close() }()
 	err := s.invoke(ctx, c, m)
 	c.request.Verb = actions.Train
 	if err != nil {

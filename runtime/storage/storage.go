@@ -210,5 +210,5 @@ func (s *Storage) ended(parent, ctx context.Context, l location, err error) erro
 }
 
 func (s *Storage) tooLarge(l location) error {
-	return actions.Errorf(actions.TooLarge, "%s has more than the %d bytes that the server fetches at most (--fetch-limit)", l, s.cfg.MaxBytes)
+	return actions.Errorf(actions.TooLarge, "%s has more than the %d bytes that the server fetches at most (--max-body)", l, s.cfg.MaxBytes)
 }

@@ -386,7 +386,7 @@ func TestBodies(t *testing.T) {
 	}{
 		"empty": {0, "", ""}, "exact": {10_000, "", ""}, "zipped": {10_000, "", ""},
 		"one-more":       {-1, actions.TooLarge, "10000 bytes"},
-		"endless":        {-1, actions.TooLarge, "--fetch-limit"},
+		"endless":        {-1, actions.TooLarge, "--max-body"},
 		"claim":          {-1, actions.TooLarge, "10000 bytes"},
 		"bomb":           {-1, actions.TooLarge, "10000 bytes"},
 		"short":          {-1, actions.Unavailable, "ended before it was complete"},
