@@ -31,7 +31,9 @@ type pool struct {
 	minimum  int // instances to keep, set by warm
 	closed   bool
 	info     json.RawMessage
-	expiry   *time.Timer // fires when the oldest idle instance may have expired
+	expiry   *time.Timer // fires when the idle instances are to be looked at
+	// expiryDue is when it should fire.
+	expiryDue time.Time
 
 	failedStarts int         // starts that failed, in a row
 	earlyDeaths  int         // deaths before any answer, since the last first answer

@@ -232,46 +232,6 @@ func (p *pool) diedLocked(s *slot) {
 	}
 }
 
-// oldestIdleLocked returns the instance that has been without calls for longest, or nil.
-func (p *pool) oldestIdleLocked() *slot {
-	var oldest *slot
-	for _, s := range p.free {
-		if s.calls == 0 && (oldest == nil || s.idleSince.Before(oldest.idleSince)) {
-			oldest = s
-		}
-	}
-	return oldest
-}
-
-// scheduleExpiryLocked sets the timer for the oldest idle instance.
-func (p *pool) scheduleExpiryLocked() {
-	if p.cfg.IdleTime < 0 || p.expiry != nil || p.closed {
-		return
-	}
-	if s := p.oldestIdleLocked(); s != nil {
-		p.expiry = time.AfterFunc(time.Until(s.idleSince.Add(p.cfg.IdleTime)), p.expire)
-	}
-}
-
-// expire ends the instances that have been idle for too long, the oldest first, down
-// to the minimum.
-func (p *pool) expire() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.expiry = nil
-	deadline := time.Now().Add(-p.cfg.IdleTime)
-	for len(p.slots)-p.drainingLocked() > p.minimum {
-		s := p.oldestIdleLocked()
-		if s == nil || s.idleSince.After(deadline) {
-			p.scheduleExpiryLocked()
-			return
-		}
-		p.free = slices.DeleteFunc(p.free, func(other *slot) bool { return other == s })
-		p.counts.MaxIdleTimeClosed++
-		p.endLocked(s)
-	}
-}
-
 func (p *pool) drainingLocked() int {
 	n := 0
 	for s := range p.slots {
