@@ -125,8 +125,13 @@ func prefixOf(l location) prefix {
 	return p
 }
 
-// hostOf is a host as it is compared.
-func hostOf(u *url.URL) string { return strings.ToLower(strings.TrimSuffix(u.Hostname(), ".")) }
+// hostOf is a host as it is compared: in lower case, unless it is a bucket.
+func hostOf(u *url.URL) string {
+	if u.Scheme == "s3" {
+		return u.Host
+	}
+	return strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
+}
 
 func portOf(u *url.URL) string {
 	switch port := u.Port(); {

@@ -41,6 +41,7 @@ func TestAllow(t *testing.T) {
 		{"S3://", "s3://bucket/key", true},
 		{"s3://bucket", "s3://bucket/key", true},
 		{"s3://bucket/", "s3://bucket2/key", false},
+		{"s3://bucket/", "s3://Bucket/key", false},
 		{"s3://bucket/in/", "s3://bucket/in/key", true},
 		{"s3://bucket/in/", "s3://bucket/input/key", false},
 		{"s3://bucket/in/", "https://bucket/in/key", false},
