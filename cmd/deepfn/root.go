@@ -70,7 +70,7 @@ func newRoot(p program) *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("unknown command %q; there are serve, invoke, models, add, remove and version", args[0])}
+				return usageError{fmt.Errorf("unknown command %q; there are serve, invoke, models, add, remove, deploy, undeploy, status, logs and version", args[0])}
 			}
 			return cmd.Help()
 		},
@@ -86,6 +86,7 @@ func newRoot(p program) *cobra.Command {
 	s.addFlags(root.PersistentFlags())
 	root.AddCommand(serveCommand(s), invokeCommand(s), modelsCommand(s), versionCommand(), healthcheckCommand(s), workerCommand(),
 		addCommand(s), removeCommand(s), conformanceCommand())
+	root.AddCommand(deployCommands(s)...)
 	return root
 }
 
