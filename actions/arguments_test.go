@@ -191,7 +191,7 @@ func TestBindErrors(t *testing.T) {
 		"file padding":   {in: member("file", `"aGVs===="`), want: "is not base64: it ends in 4 padding characters"},
 		"file inner pad": {in: member("file", `"aG=VsbG8"`), want: "is not base64: there is a '=' at offset 2"},
 		"file length":    {in: member("file", `"aGVsb"`), want: "is not base64: one character is left over after the groups of four"},
-		"file URL":       {in: member("file", `"https://example.com/a.png"`), want: `is a URL, which is not fetched; send the bytes in base64, as a data: URI or as an upload: "https://example.com/a.png"`},
+		"file URL":       {in: member("file", `"https://example.com/a.png"`), want: "is the text of a URL: give {\"url\": \"https://…\"} to have it fetched, or send the bytes in base64, as a data: URI or as an upload"},
 		"file comma":     {in: member("file", `"data:image/png"`), want: `is a data: URI without a comma: "data:image/png"`},
 		"file percent":   {in: member("file", `"data:,a%2"`), want: "is a data: URI with a % at offset 7 that two hexadecimal digits do not follow"},
 		"file percent g": {in: member("file", `"data:;base64,%4g"`), want: "is a data: URI with a % at offset 13 that two hexadecimal digits do not follow"},

@@ -203,7 +203,7 @@ func decodeFile(s []byte) (File, error) {
 		return decodeDataURI(s)
 	}
 	if i := bytes.Index(s[:min(len(s), 10)], []byte("://")); i > 0 {
-		return File{}, fmt.Errorf("is a URL, which is not fetched; send the bytes in base64, as a data: URI or as an upload: %q", shorten(string(s)))
+		return File{}, errors.New(`is the text of a URL: give {"url": "https://…"} to have it fetched, or send the bytes in base64, as a data: URI or as an upload`)
 	}
 	data, err := decodeBase64(s, 0)
 	return File{Data: data}, err

@@ -122,7 +122,7 @@ func TestBadArguments(t *testing.T) {
 		{"a number", actions.Request{Args: []byte(`{"image":5}`)}, actions.Invalid, "image must be a file: a base64 string"},
 		{"no comma", actions.Request{Args: []byte(`{"image":"data:text/plain"}`)}, actions.Invalid, "image is a data: URI without a comma"},
 		{"bad escape", actions.Request{Args: []byte(`{"image":"data:,%zz"}`)}, actions.Invalid, "image is a data: URI with a %"},
-		{"a URL", actions.Request{Args: []byte(`{"image":"http://localhost/a.png"}`)}, actions.Invalid, "image is a URL, which is not fetched"},
+		{"a URL", actions.Request{Args: []byte(`{"image":"http://localhost/a.png"}`)}, actions.Invalid, "image is the text of a URL"},
 		{"one of a list", actions.Request{Args: []byte(`{"image":["aGk=",5]}`)}, actions.Invalid, "image has a wrong file at index 1"},
 		{"mixed alphabets", actions.Request{Args: []byte(`{"image":"-_+/"}`)}, actions.Invalid, "image is not base64"},
 		{"accept nonsense", actions.Request{Accept: "nonsense"}, actions.Unsupported, `not with "nonsense"`},
