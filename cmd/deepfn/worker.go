@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	goruntime "runtime"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,7 @@ func workerCommand() *cobra.Command {
 	for runtime, serve := range map[string]func(context.Context) error{
 		actions.ONNX: func(ctx context.Context) error { return worker.Serve(ctx, onnx.New()) },
 		actions.Executable: func(ctx context.Context) error {
+			goruntime.GOMAXPROCS(1) // it waits for two others all the time; each thread that wakes costs
 			p := actionloop.New()
 			defer p.Close()
 			return worker.Serve(ctx, p)

@@ -7,9 +7,9 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/jsonscan"
 )
 
 // A line is a request as the program reads it, in pieces, so that large arguments need
@@ -42,7 +42,7 @@ func oneLine(args json.RawMessage) ([]byte, error) {
 	if len(args) == 0 {
 		return []byte("{}"), nil
 	}
-	if !utf8.Valid(args) || !json.Valid(args) {
+	if !jsonscan.Valid(args) {
 		return nil, actions.Errorf(actions.Invalid, "the arguments are not JSON")
 	}
 	if !bytes.ContainsAny(args, "\r\n") {

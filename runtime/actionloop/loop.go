@@ -30,6 +30,9 @@ const (
 	// maxDiscard says how many times the limit of an answer is thrown away until the
 	// program is taken for one that never ends its line.
 	maxDiscard = 8
+	// pipeSize is how much the two pipes hold, the most that Linux allows everybody. What
+	// fits is handed over at once; else both sides wake one another for each 64 KiB.
+	pipeSize = 1 << 20
 	// quoted is how much of a wrong line an error shows.
 	quoted = 120
 )
@@ -70,6 +73,9 @@ func startLoop(cfg command.Config) (*loop, error) {
 	l := &loop{cmd: cmd, in: in, out: out}
 	if err == nil {
 		l.inFD, l.outFD, err = descriptors(in, out)
+	}
+	for _, fd := range []int{l.inFD, l.outFD} {
+		_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, pipeSize) // else it stays as it is
 	}
 	if err != nil {
 		_, _ = in.Close(), out.Close()

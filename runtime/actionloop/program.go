@@ -11,9 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-	"unicode/utf8"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/jsonscan"
 	"github.com/deepfn/deepfn/runtime/command"
 )
 
@@ -323,7 +323,7 @@ func (p *Program) endedError(err error) error {
 func check(reply []byte) ([]byte, error) {
 	b := bytes.TrimSpace(reply)
 	switch {
-	case !utf8.Valid(b) || !json.Valid(b):
+	case !jsonscan.Valid(b):
 		return nil, &actions.Error{Code: actions.NoAnswer, Msg: noAnswer, Err: fmt.Errorf("%w: %s", errNotJSON, excerpt(b))}
 	case b[0] != '{' && b[0] != '[':
 		return nil, &actions.Error{Code: actions.NoAnswer, Msg: noAnswer, Err: errors.New(excerpt(b))}
