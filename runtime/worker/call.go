@@ -336,7 +336,7 @@ func (w *Worker) outlast(ln *lane, size uint64) {
 	if w.signals {
 		w.proc.signal(w.proc.pid, unix.SIGUSR1)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), w.cfg.CancelGrace)
+	ctx, cancel := withGrace(w.cfg.CancelGrace)
 	defer cancel()
 	answer, err := w.await(ctx, ln)
 	switch {

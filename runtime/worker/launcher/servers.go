@@ -21,6 +21,8 @@ const (
 	hatchPatience = 2 * time.Minute
 	// maxFailures is how often a fork server may fail before it is not tried again.
 	maxFailures = 3
+	// maxLate is how late a timer may be on a machine that is only busy.
+	maxLate = time.Second
 )
 
 // A key is a hash of all that two workers must have in common for something.
@@ -43,6 +45,7 @@ type nest struct {
 	workers int
 	useful  bool        // it has forked a worker that became ready
 	idle    *time.Timer // ends it when it has no workers
+	idleEnd time.Time   // when that should be
 	retired bool        // it forks no more, and ends with its last worker
 }
 
@@ -119,6 +122,7 @@ func (l *Launcher) giveBack(s *server, n *nest) {
 
 // restLocked sees to a fork server that may have no workers.
 func (l *Launcher) restLocked(s *server, n *nest) {
+	n.idleEnd = time.Now().Add(l.cfg.IdleTime)
 	switch {
 	case n.workers > 0 || l.closed:
 	case n.retired:
@@ -130,11 +134,16 @@ func (l *Launcher) restLocked(s *server, n *nest) {
 	}
 }
 
-// expire ends a fork server that was not used for long.
+// expire ends a fork server that was not used for long. Who comes much too late was frozen
+// with it, perhaps for the request that needs it next.
 func (l *Launcher) expire(s *server, n *nest) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if n.workers == 0 {
+	switch {
+	case n.workers > 0:
+	case time.Since(n.idleEnd) > maxLate:
+		l.restLocked(s, n)
+	default:
 		l.retireLocked(s, n)
 	}
 }
