@@ -61,6 +61,7 @@ func (w *Worker) Call(ctx context.Context, req actions.Request) (actions.Respons
 	}
 	var answer frame
 	if err = w.post(&call); err == nil {
+		hide(w.mem.request(ln.index)[:size])
 		answer, err = w.await(ctx, ln)
 	}
 	switch {
@@ -256,7 +257,7 @@ func (w *Worker) read(f *frame, buf []byte) (actions.Response, *actions.Error) {
 		ContentType: p.contentType,
 		Whole:       p.kind == kindWhole,
 		Filename:    p.filename,
-		Data:        append(buf[:0], p.data...),
+		Data:        copyOut(buf[:0], p.data),
 	}, nil
 }
 

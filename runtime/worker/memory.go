@@ -139,6 +139,37 @@ func (m *memory) canceled(lane int) *atomic.Uint64 {
 	return (*atomic.Uint64)(unsafe.Pointer(&m.req[lane*dataAlign])) //nolint:gosec // aligned and inside the mapping
 }
 
+// window is how much of a large payload is copied between two calls of hide.
+const window = 4 << 20
+
+// hide takes the pages of a part of a large payload out of this process, which is done with
+// them. The memory keeps what is in it; who looks at it again sees it.
+func hide(b []byte) {
+	if len(b) < keepSize {
+		return
+	}
+	page := os.Getpagesize()
+	begin := int(uintptr(unsafe.Pointer(&b[0])) % uintptr(page)) //nolint:gosec // only its place in the page
+	if begin > 0 {
+		b = b[page-begin:]
+	}
+	_ = unix.Madvise(b[:len(b)/page*page], unix.MADV_DONTNEED)
+}
+
+// copyOut appends data, which lie in the memory, to buf. Of large ones there is never a
+// second copy in this process.
+func copyOut(buf, data []byte) []byte {
+	if cap(buf)-len(buf) < len(data) {
+		buf = append(make([]byte, 0, len(buf)+len(data)), buf...)
+	}
+	for len(data) > window {
+		buf = append(buf, data[:window]...)
+		hide(data[:window])
+		data = data[window:]
+	}
+	return append(buf, data...)
+}
+
 // trim gives the pages of large payloads back to the system. The sizes may be wrong.
 func (m *memory) trim(lane int, requestSize, responseSize uint64) {
 	requestSize, responseSize = min(requestSize, uint64(m.laneSize)), min(responseSize, uint64(m.laneSize))
