@@ -64,6 +64,20 @@
 // GET /v2/debug/ shows what models printed, if Config.Debug says so. An endpoint that is
 // turned off is 402.
 //
+// # By reference
+//
+// An argument may be {"url", "filename", "content_type"}, or a list with such objects among
+// its files, if the model says that it takes a file, a text, a number, a boolean or an array
+// there. What is at the URL (Config.Storage) takes its place: a file as an upload, anything
+// else as the JSON or the text that it is. With result_to, a URL beside the arguments, the
+// answer is stored there as it is, and the result is
+// {"result_to", "content_type", "filename", "size", "sha256"}. A model that has an argument
+// of that name gets it instead. A function that takes all arguments at once gets them
+// untouched; its result is stored unless it is an object with the member result_to.
+//
+// What one request fetches has at most Config.MaxBody bytes. It lies on the disk, as a long
+// body does, until the model has answered.
+//
 // # Health
 //
 // GET /healthz is 200 while the process lives, /readyz when Config.Ready has no objection
