@@ -122,7 +122,7 @@ func TestStatus(t *testing.T) {
 				test.here(&f)
 			}
 			s, found, err := c.Status(t.Context(), "models", f)
-			if err != nil || !found || !cmp.Equal(s.Drift, test.drift) {
+			if err != nil || !found || !s.Compared || !cmp.Equal(s.Drift, test.drift) {
 				t.Errorf("got %q, %v, %v, want %q", s.Drift, found, err, test.drift)
 			}
 			if s.Name != "models/m" || s.Image != "me/deepfn:1" || s.Version != "0.0.1" {

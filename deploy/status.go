@@ -23,9 +23,10 @@ type Status struct {
 	Concurrency int      `json:"concurrency"`
 	URL         string   `json:"url,omitempty"` // of a web action
 	Updated     int64    `json:"updated"`       // milliseconds since 1970
-	// Drift is in what it differs from what would be deployed now; empty when in nothing,
-	// or when that is not known.
-	Drift []string `json:"drift,omitempty"`
+	// Compared says that it was compared with what is here. Drift is in what it differs
+	// from that.
+	Compared bool     `json:"compared"`
+	Drift    []string `json:"drift,omitempty"`
 }
 
 // Actions returns what deepfn has deployed in the namespace, or in one package of it.
@@ -67,6 +68,7 @@ func (c *Client) Status(ctx context.Context, pkg string, f Function) (s Status, 
 		return s, found, err
 	}
 	s = c.status(there)
+	s.Compared = true
 	deployed, ours := originOf(there.Annotations)
 	if !ours {
 		s.Drift = []string{"not deployed by deepfn"}

@@ -108,7 +108,7 @@ func (r *rollout) addFlags(f *pflag.FlagSet) {
 	f.StringArrayVarP(&r.annotations, "annotation", "a", nil, "annotation KEY=VALUE, likewise")
 	f.StringArrayVar(&r.sequences, "sequence", nil, "action NAME=A,B,… that runs models, files or actions in a row, which are deployed first")
 	f.BoolVar(&r.all, "all", false, "deploy every model of the catalog")
-	f.BoolVar(&r.warm, "warm", false, "call each action once, so that a container has loaded it")
+	f.BoolVar(&r.warm, "warm", false, "call each action once, without arguments: the platform starts a container, which loads the model")
 	f.BoolVar(&r.dryRun, "dry-run", false, "print what would be sent, and send nothing that changes anything")
 	f.StringVar(&r.manifest, "manifest", "", "write a manifest for wskdeploy to this file (-: standard output) and send nothing")
 	f.BoolVar(&r.runtimes, "runtimes", false, "print the kinds for the platform's runtimes.json and send nothing")
@@ -306,8 +306,8 @@ func (r *rollout) report(step deploy.Step) {
 	}
 }
 
-// warmUp calls each action once. An error of the application is as good as an answer: the
-// model is loaded.
+// warmUp calls each action once. An error of the application is as good as an answer: it
+// comes from a container whose /init has loaded the model.
 func (r *rollout) warmUp(ctx context.Context, client *deploy.Client, d deploy.Deployment) error {
 	for _, f := range d.Functions {
 		name := f.Name
@@ -321,7 +321,7 @@ func (r *rollout) warmUp(ctx context.Context, client *deploy.Client, d deploy.De
 		if a.Response.Code > whisk.ApplicationError {
 			return actions.Errorf(actions.Failed, "action %s does not start: %s: %s", name, whisk.StatusName(a.Response.Code), a.Response.Result)
 		}
-		_, _ = fmt.Fprintln(r.out, "warm", deploy.Summary(a))
+		_, _ = fmt.Fprintln(r.out, "called", deploy.Summary(a))
 	}
 	return nil
 }

@@ -279,7 +279,7 @@ func printStatus(out io.Writer, list []deploy.Status) error {
 		switch {
 		case len(s.Drift) > 0:
 			state = strings.Join(s.Drift, "; ")
-		case s.Release != release || len(s.Components) > 0 || s.Code:
+		case !s.Compared: // it is not here
 			state = "deployed by deepfn " + first(s.Release, "?")
 		}
 		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%d MiB\t%s\t%s\t%s\n", s.Name, s.Version, runs, s.Memory,
