@@ -151,9 +151,10 @@ type budget struct {
 	limit int64
 	used  atomic.Int64
 
-	freed   atomic.Int64 // of large bodies, since the last free
-	waiting atomic.Bool  // a free will come
-	free    func()       // gives memory back to the system
+	freed      atomic.Int64 // of large bodies, since the last free
+	waiting    atomic.Bool  // a free will come
+	collecting atomic.Bool  // a free is in progress
+	free       func()       // gives memory back to the system
 }
 
 func newBudget(limit int64) *budget { return &budget{limit: limit, free: debug.FreeOSMemory} }
@@ -195,6 +196,18 @@ func (b *budget) give(n int64) {
 		b.waiting.Store(false)
 		b.free()
 	})
+}
+
+// collect gives memory back to the system now, because the next large answer would find
+// the one before it still there. One at a time does it: it is a few milliseconds' work.
+func (b *budget) collect() {
+	if !b.collecting.CompareAndSwap(false, true) {
+		return
+	}
+	go func() { // ends when it is done
+		defer b.collecting.Store(false)
+		b.free()
+	}()
 }
 
 // defaultBodies is the budget of bodies on a machine with that much memory, 0 for no limit.

@@ -26,6 +26,7 @@ type connection struct {
 	// answer is the buffer of the answer that is being sent; nil without one. Only the
 	// goroutine that serves the connection looks at it.
 	answer *[]byte
+	large  bool // the answer took memory that is worth being collected at once
 
 	// Guarded by of.mu:
 	state      connState

@@ -66,10 +66,10 @@ func New(cfg Config) *Server {
 	cfg = cfg.withDefaults()
 	s := &Server{
 		cfg: cfg, log: cfg.Log,
-		metrics:  newMetrics(cfg.Invoker.Stats, cfg.Version),
-		conns:    newConnections(),
+		metrics:      newMetrics(cfg.Invoker.Stats, cfg.Version),
+		conns:        newConnections(),
 		specializing: make(chan struct{}, 1),
-		idPrefix: strconv.FormatInt(time.Now().UnixNano(), 36) + "-",
+		idPrefix:     strconv.FormatInt(time.Now().UnixNano(), 36) + "-",
 	}
 	s.activations.out, s.activations.err = cfg.Stdout, cfg.Stderr
 	s.activations.failed, s.activations.log = s.metrics.logFailed, cfg.Log
@@ -174,6 +174,10 @@ func (s *Server) connState(nc net.Conn, state fasthttp.ConnState) {
 func (s *Server) sent(c *connection) {
 	s.answers.keep(c.answer)
 	c.answer = nil
+	if c.large {
+		c.large = false
+		s.bodies.collect()
+	}
 }
 
 // serve answers one request.
@@ -215,6 +219,7 @@ func (s *Server) serve(ctx context.Context, fc *fasthttp.RequestCtx) {
 	}
 	if c, ok := fc.Conn().(*connection); ok {
 		grow(r.answer, len(resp.body)+len(envelopeHead)+len(envelopeTail))
+		c.large = len(resp.body) > inMemory
 		c.answer = r.answer // which is sent after this has returned
 	}
 	*buf = body[:0]
