@@ -1,6 +1,9 @@
 package whisk
 
-import "encoding/json"
+import (
+	"bytes"
+	"encoding/json"
+)
 
 // The statuses of an activation by their code (ActivationResult.scala).
 const (
@@ -46,7 +49,17 @@ func (r Response) MarshalJSON() ([]byte, error) {
 	if result == nil {
 		result = json.RawMessage("null")
 	}
-	return json.Marshal(response{result, len(r.Result), StatusName(r.Code), r.Code == Success})
+	return marshal(response{result, len(r.Result), StatusName(r.Code), r.Code == Success})
+}
+
+// marshal writes a document and leaves the JSON in it as it is: whether < and > are escaped
+// is up to who writes the whole.
+func marshal(doc any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(doc)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
 // UnmarshalJSON reads what MarshalJSON has written.

@@ -37,7 +37,7 @@ func (kv KeyValues) MarshalJSON() ([]byte, error) {
 	if kv == nil {
 		return []byte("[]"), nil
 	}
-	return json.Marshal([]KeyValue(kv))
+	return marshal([]KeyValue(kv))
 }
 
 // The kinds of an Exec that are no managed runtime.
