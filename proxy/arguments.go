@@ -30,6 +30,7 @@ type given struct {
 	files  []actions.File
 	accept string // what the argument accept says
 	size   int    // of the texts of a form
+	refers bool   // args may hold references
 }
 
 // parseGiven reads what the caller of a DEEPaaS route gave, without looking into it
@@ -103,6 +104,7 @@ func (g *given) addBody(r *request) (*jsonError, error) {
 			if string(key) == "accept" {
 				g.accept = jsonText(raw)
 			}
+			g.refers = g.refers || holdsReference(string(key), raw)
 			return ok
 		}), nil
 	}
@@ -187,6 +189,10 @@ func (a *activation) given(id string) (g given, err error) {
 		g.args = a.value
 	}
 	g.accept = jsonText(a.values["accept"])
+	g.refers = a.many
+	for name, raw := range a.values {
+		g.refers = g.refers || holdsReference(name, raw)
+	}
 	if a.id == "" {
 		g.texts = []actions.Text{{Origin: actions.FromContext, Name: activationID, Value: id}}
 	}

@@ -106,14 +106,12 @@ func (c *call) mayRefer(m actions.Model) bool {
 	case c.request.Verb == actions.Metadata, !m.ParsesArguments() && c.request.Verb == actions.Train:
 		return false
 	case m.ParsesArguments():
-		args := c.given.args
-		return bytes.Contains(args, []byte(`"url"`)) || bytes.Contains(args, []byte(`"result_to"`)) ||
-			slices.ContainsFunc(c.given.texts, func(t actions.Text) bool {
-				return isParameter(t) && (t.Name == resultTo || mayBeReference(t.Value))
-			})
+		return c.given.refers || slices.ContainsFunc(c.given.texts, func(t actions.Text) bool {
+			return isParameter(t) && (t.Name == resultTo || mayBeReference(t.Value))
+		})
 	}
 	for name, raw := range c.values.JSON {
-		if name == resultTo || len(raw) > 0 && (raw[0] == '{' || raw[0] == '[') && bytes.Contains(raw, []byte(`"url"`)) {
+		if holdsReference(name, raw) {
 			return true
 		}
 	}
@@ -123,6 +121,12 @@ func (c *call) mayRefer(m actions.Model) bool {
 		}
 	}
 	return false
+}
+
+// holdsReference says whether a member of the arguments may be a reference or have one in
+// it. Of a text it reads the first byte alone: files in base64 are long.
+func holdsReference(name string, raw json.RawMessage) bool {
+	return name == resultTo || len(raw) > 0 && (raw[0] == '{' || raw[0] == '[') && bytes.Contains(raw, []byte(`"url"`))
 }
 
 // isParameter says whether a text is one that the caller gave by name.
