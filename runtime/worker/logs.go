@@ -229,9 +229,11 @@ func (l *logs) print(lines []actions.LogLine) {
 	}
 }
 
-// begin makes the lines from now on those of a call.
+// begin makes the lines from now on those of a call. What a thread of the model has printed
+// after the answer to the one before is nobody's.
 func (l *logs) begin() {
 	l.mu.Lock()
+	l.drainLocked()
 	l.flushLocked()
 	l.record = l.out == nil
 	stray := l.takeStrayLocked()
