@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -277,4 +279,46 @@ func TestContractOfTheDrain(t *testing.T) {
 	c.outs, c.errs = c.outs+1, c.errs+1
 	c.sentinels(t)
 	<-p.ended
+}
+
+// TestContractOfConcurrentRuns: activations that overlap wait for their turn, whatever
+// __OW_ALLOW_CONCURRENT says. Each gets its own arguments, variables and lines.
+func TestContractOfConcurrentRuns(t *testing.T) {
+	t.Parallel()
+	const runs = 40
+	for name, variable := range map[string]string{"not set": "X=y", "false": "__OW_ALLOW_CONCURRENT=false", "true": "__OW_ALLOW_CONCURRENT=true"} {
+		t.Run(name, func(t *testing.T) {
+			p := newServer(t)
+			p.env = append(p.env, variable)
+			p.serve(&p.stdout, "--python", current(t))
+			code := "import os, sys\ndef main(args):\n    own = os.environ['__OW_ACTIVATION_ID']\n    print('out', own)\n    print('err', own, file=sys.stderr)\n    return {'args': args, 'own': own}\n"
+			if r := p.initialize(code, "main", nil); r.status != 200 {
+				t.Fatalf("/init: got %d %s", r.status, r.body)
+			}
+			var all sync.WaitGroup
+			for i := range runs {
+				all.Go(func() {
+					want := fmt.Sprintf(`{"args":{"n":%d},"own":"a%d"}`, i, i)
+					r, err := p.post("/run", jsonMedia, fmt.Appendf(nil, `{"activation_id":"a%d","value":{"n":%d}}`, i, i))
+					if err != nil || r.status != 200 || plainJSON(t, r.body) != want {
+						t.Errorf("got %d %s %v, want %s", r.status, r.body, err, want)
+					}
+				})
+			}
+			all.Wait()
+			for stream, text := range map[string]*syncBuffer{"out": &p.stdout, "err": &p.stderr} {
+				if _, found := printed(t, text, runs); found != runs {
+					t.Errorf("got %d sentinels on %s, want %d", found, stream, runs)
+				}
+				seen := map[string]bool{}
+				block := regexp.MustCompile(stream + ` (a\d+)\n` + whiskSentinel)
+				for _, m := range block.FindAllStringSubmatch(text.String(), -1) {
+					seen[m[1]] = true
+				}
+				if len(seen) != runs {
+					t.Errorf("%d activations have their line before a sentinel on %s, want %d", len(seen), stream, runs)
+				}
+			}
+		})
+	}
 }
