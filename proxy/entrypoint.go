@@ -170,7 +170,7 @@ func (s *Server) entryInit(ctx context.Context, r *request, init json.RawMessage
 func (s *Server) inner(r *request, body []byte) *request {
 	return &request{
 		method: http.MethodPost, id: r.id, contentType: jsonType, accept: r.accept, header: r.header,
-		body: body, bodies: r.bodies, answer: r.answer,
+		body: body, bodies: r.bodies, answer: r.answer, loopback: r.loopback,
 	}
 }
 
