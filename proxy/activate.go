@@ -105,7 +105,7 @@ func (s *Server) perform(ctx context.Context, c *call, a *activation, r *request
 	if err != nil {
 		return response{}, err
 	}
-	if resp, done, err := s.webAction(ctx, c, a, r, m); done {
+	if resp, done, err := s.webAction(ctx, c, a, m); done {
 		return resp, err
 	}
 	if c.request.Verb == actions.Metadata {

@@ -41,7 +41,7 @@ func (s *Server) models(ctx context.Context, r *request) ([]actions.Model, error
 // made again, one of the routes of DEEPaaS answers it, and its answer is the result, as
 // OpenWhisk makes an HTTP answer of it. handled is false for every other activation, and
 // for a plain function, which gets its arguments as they are and answers what it likes.
-func (s *Server) webAction(ctx context.Context, c *call, a *activation, r *request, m actions.Model) (resp response, handled bool, err error) {
+func (s *Server) webAction(ctx context.Context, c *call, a *activation, m actions.Model) (resp response, handled bool, err error) {
 	if a.kind != '{' || jsonText(a.values[webPrefix+"method"]) == "" {
 		return response{}, false, nil
 	}

@@ -18,7 +18,7 @@ func (s *Server) webAnswer(c *call, answer *response) response {
 	result := webResult(answer)
 	if limit := s.cfg.MaxPayload; limit > 0 && int64(len(result)) > limit {
 		c.answered = actions.Errorf(actions.TooLarge,
-			"the answer has %d bytes, which OpenWhisk takes as %d; the limit is %d: ask for less, or have it stored elsewhere with result_to",
+			"the answer has %d bytes, which OpenWhisk takes as %d; the limit is %d: ask for less, or "+byReferenceHint,
 			len(answer.body), len(result), limit)
 		small := failure(c.answered)
 		result = webResult(&small)

@@ -27,6 +27,7 @@ type webVisit struct {
 	rest      string // of the path, as it was sent
 	user      string // the namespace of the caller's key, "" without one
 	action    whisk.Action
+	found     bool // there is the action
 	raw       bool // the action takes requests as they are
 }
 
@@ -44,7 +45,7 @@ func (s *Server) webGateway(ctx context.Context, r *request) response {
 		}
 		resp = apiFailure(e, r.id)
 	}
-	if v.action.Name != "" && !v.isTrue("web-custom-options") {
+	if v.found && !v.isTrue("web-custom-options") {
 		v.allowOrigins(&resp)
 	}
 	return resp
@@ -122,7 +123,7 @@ func (s *Server) findWeb(ctx context.Context, v *webVisit) error {
 	if actions.CodeOf(err) == actions.NotFound {
 		return actions.Errorf(actions.NotFound, "The requested resource does not exist.")
 	}
-	v.action = action
+	v.action, v.found = action, err == nil
 	return err
 }
 
@@ -160,11 +161,13 @@ func (v *webVisit) authorized() bool {
 	if wanted[0] == '"' {
 		secret = jsonText(wanted)
 	}
-	given := ""
+	given := false
 	if v.header != nil {
-		v.header("X-Require-Whisk-Auth", func(_, value string) { given = value })
+		v.header("X-Require-Whisk-Auth", func(_, value string) {
+			given = subtle.ConstantTimeCompare([]byte(value), []byte(secret)) == 1
+		})
 	}
-	return subtle.ConstantTimeCompare([]byte(given), []byte(secret)) == 1
+	return given
 }
 
 // allowOrigins adds the headers by which pages of other sites may read the answer. What the

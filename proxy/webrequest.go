@@ -222,22 +222,25 @@ func isJSONFamily(contentType string) bool {
 	return mediaType == jsonType || strings.HasSuffix(mediaType, "+json")
 }
 
-// isTextType says whether OpenWhisk takes a media type for text: as pekko-http's registry
-// has it, where a type that is not in it is text if it says in which charset.
+// isTextType says whether OpenWhisk takes a media type for text, as the registry of
+// apache/pekko-http has it (MediaType.scala): a type of an application that is not in it is
+// text if it says in which charset.
 func isTextType(mediaType string, charset bool) bool {
 	switch mediaType {
 	case jsonType, formType, "application/javascript", "application/xml", "application/xml-dtd",
 		"application/json-patch+json", "application/merge-patch+json", "application/problem+json",
 		"application/vnd.api+json", "application/atom+xml", "application/rss+xml", "application/soap+xml",
-		"application/xhtml+xml", "application/vnd.google-earth.kml+xml", "application/base64",
-		"application/x-sh", "application/x-shar", "application/x-tcl", "application/x-tex", "application/x-latex":
+		"application/xhtml+xml", "application/problem+xml", "application/vnd.google-earth.kml+xml",
+		"application/base64", "application/x-latex", "application/x-vrml":
 		return true
+	case "image/svg+xml":
+		return false
 	}
 	kind, _, _ := strings.Cut(mediaType, "/")
 	switch kind {
 	case "text":
 		return true
-	case "image", "audio", "video", "font", "multipart":
+	case "multipart":
 		return false
 	}
 	return charset

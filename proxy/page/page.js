@@ -46,13 +46,14 @@ async function load() {
   for (const path of Object.keys(swagger.paths)) {
     const found = path.match(/^(.*\/v2\/models\/([^/]+)\/)$/);
     if (!found) continue;
-    const at = found[1];
+    const route = found[1];
     page.models.push({
       name: decodeURIComponent(found[2]),
-      at,
+      route,
+      at: `v2/models/${found[2]}/`, // from this page, whatever a gateway calls its place
       metadata: {},
-      predict: swagger.paths[at + "predict/"]?.post,
-      train: swagger.paths[at + "train/"],
+      predict: swagger.paths[route + "predict/"]?.post,
+      train: swagger.paths[route + "train/"],
     });
   }
   // A module may give itself another name than its route has; its place is the same.
@@ -61,7 +62,7 @@ async function load() {
     const self = Array.isArray(m.links) ? m.links.find((l) => l?.rel === "self") : null;
     named.set(typeof self?.href === "string" ? self.href.replace(/\/?$/, "/") : m.id, m);
   });
-  page.models.forEach((m) => { m.metadata = named.get(m.at) ?? named.get(m.name) ?? {}; });
+  page.models.forEach((m) => { m.metadata = named.get(m.route) ?? named.get(m.name) ?? {}; });
   page.models.sort((a, b) => a.name.localeCompare(b.name));
 }
 
