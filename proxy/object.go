@@ -227,6 +227,9 @@ func (s *scanner) text() bool {
 // escape moves past a backslash and what belongs to it.
 func (s *scanner) escape() bool {
 	s.pos++
+	if s.pos == len(s.data) {
+		return false
+	}
 	c := s.peek()
 	s.pos++
 	switch c {
