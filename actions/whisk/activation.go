@@ -43,13 +43,18 @@ type response struct {
 	Success bool            `json:"success"`
 }
 
-// MarshalJSON writes result, size, status and success.
+// MarshalJSON writes result, size, status and success. The size is that of the result as it
+// is written, without spaces, whatever it came as.
 func (r Response) MarshalJSON() ([]byte, error) {
-	result := r.Result
-	if result == nil {
-		result = json.RawMessage("null")
+	var result bytes.Buffer
+	if err := json.Compact(&result, r.Result); err != nil && len(r.Result) > 0 {
+		return nil, err
 	}
-	return marshal(response{result, len(r.Result), StatusName(r.Code), r.Code == Success})
+	size := result.Len()
+	if size == 0 {
+		result.WriteString("null")
+	}
+	return marshal(response{result.Bytes(), size, StatusName(r.Code), r.Code == Success})
 }
 
 // marshal writes a document and leaves the JSON in it as it is: whether < and > are escaped
