@@ -217,22 +217,6 @@ func TestParseEnv(t *testing.T) {
 	}
 }
 
-func FuzzInit(f *testing.F) {
-	f.Add([]byte(`{"value":{"code":"{\"model\":\"echo\"}","binary":false,"main":"main","env":{"A":null}}}`))
-	f.Add([]byte(`{"value":{"code":"UEsDBA==","binary":true}}`))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		s, _ := newServer(t, Config{})
-		got := post(t, s, "/init", string(body))
-		if got.status != 200 && got.status != 400 && got.status != 403 && got.status != 502 {
-			t.Errorf("got status %d", got.status)
-		}
-		wantJSONObject(t, got)
-		if (got.status == 200) != (s.action.Load() != nil) || strings.HasSuffix(string(got.body), "\n\n") {
-			t.Errorf("got %d %q and action %v", got.status, got.body, s.action.Load())
-		}
-	})
-}
-
 // importing is a catalog that takes all code.
 type importing struct {
 	fakeCatalog

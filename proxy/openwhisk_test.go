@@ -315,17 +315,3 @@ func TestRunConcurrently(t *testing.T) {
 		}
 	}
 }
-
-func FuzzRun(f *testing.F) {
-	f.Add([]byte(`{"value":{"text":"a","n":1},"activation_id":"x","deadline":"1"}`))
-	f.Add([]byte(`{"value":"A"}`))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		s, st := newServer(t, Config{Model: "echo"})
-		got := post(t, s, "/run", string(body))
-		if got.status != 200 && got.status != 404 {
-			t.Errorf("got status %d", got.status)
-		}
-		wantJSONObject(t, got)
-		wantSentinels(t, st, 1)
-	})
-}
