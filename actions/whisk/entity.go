@@ -1,6 +1,9 @@
 package whisk
 
-import "encoding/json"
+import (
+	"bytes"
+	"encoding/json"
+)
 
 // A KeyValue is a parameter or an annotation.
 type KeyValue struct {
@@ -37,7 +40,11 @@ func (kv KeyValues) MarshalJSON() ([]byte, error) {
 	if kv == nil {
 		return []byte("[]"), nil
 	}
-	return marshal([]KeyValue(kv))
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // that is up to who writes the whole
+	err := e.Encode([]KeyValue(kv))
+	return b.Bytes(), err
 }
 
 // The kinds of an Exec that are no managed runtime.

@@ -41,6 +41,7 @@ func FuzzPut(f *testing.F) {
 		f.Add(uint8(0), body, `{"a":[1]}`)
 		f.Add(uint8(3), body, ``)
 	}
+	f.Add(uint8(0), `{"exec":{"kind":"deepfn:digits"}}`, `{0`)
 	collections := []whisk.Collection{whisk.Actions, whisk.Triggers, whisk.Rules, whisk.Packages}
 	f.Fuzz(func(t *testing.T, which uint8, body, args string) {
 		col := collections[int(which)%len(collections)]
@@ -61,7 +62,7 @@ func FuzzPut(f *testing.F) {
 		}
 		if col == whisk.Actions {
 			out, err := c.Invoke(t.Context(), whisk.Guest, n, whisk.Invocation{Args: json.RawMessage(args), Blocking: true})
-			if err == nil && (!out.Done || !json.Valid(out.Activation.Response.Result) && json.Valid([]byte(args))) {
+			if err == nil && (!out.Done || !json.Valid(out.Activation.Response.Result)) {
 				t.Fatalf("invoke: %+v", out)
 			}
 			if err != nil && (!errors.As(err, &ours) || ours.Code == actions.Internal) {

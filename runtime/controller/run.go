@@ -209,7 +209,7 @@ func (c *Controller) answer(data []byte) whisk.Response {
 		}
 		return failure(whisk.ApplicationError, text)
 	}
-	if len(data) == 0 || data[0] != '{' && data[0] != '[' {
+	if len(data) == 0 || data[0] != '{' && data[0] != '[' || !json.Valid(data) {
 		return failure(whisk.DeveloperError, "The action did not produce a valid JSON or JSON Array response.")
 	}
 	if text := errorMember(data); text != nil {
