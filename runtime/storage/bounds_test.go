@@ -41,15 +41,17 @@ func TestStatuses(t *testing.T) {
 	}
 }
 
+// zipped are n zeros, compressed.
+func zipped(n int) []byte {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, _ = z.Write(make([]byte, n))
+	_ = z.Close()
+	return b.Bytes()
+}
+
 // TestBodies shows the bounds of what is fetched.
 func TestBodies(t *testing.T) {
-	zipped := func(n int) []byte {
-		var b bytes.Buffer
-		z := gzip.NewWriter(&b)
-		_, _ = z.Write(make([]byte, n))
-		_ = z.Close()
-		return b.Bytes()
-	}
 	o := newOutside(t, Config{MaxBytes: 10_000}, func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		switch r.URL.Path {

@@ -63,10 +63,15 @@ func (b *buckets) fetch(ctx context.Context, l location) (object, error) {
 		_ = bucket.Close()
 		return object{}, bucketError(ctx, l, err)
 	}
-	return object{
+	o := object{
 		body: reading{r, bucket}, size: r.Size(),
 		contentType: mediaType(r.ContentType()), filename: baseName(path.Base(key(l))),
-	}, nil
+	}
+	var got s3.GetObjectOutput
+	if r.As(&got) { // which is so of S3
+		err = o.decode(l, aws.ToString(got.ContentEncoding))
+	}
+	return o, err
 }
 
 // A reading closes its bucket too.

@@ -42,6 +42,7 @@ type s3Server struct {
 type s3Object struct {
 	contentType string
 	data        []byte
+	encoding    string
 }
 
 func newS3Server(tb testing.TB) *s3Server {
@@ -91,7 +92,7 @@ func (s *s3Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.parts[key][n] = body
 		w.Header().Set("ETag", `"part"`)
 	case r.Method == http.MethodPut:
-		s.objects[key] = s3Object{r.Header.Get("Content-Type"), body}
+		s.objects[key] = s3Object{contentType: r.Header.Get("Content-Type"), data: body}
 	case r.Method == http.MethodPost && r.URL.Query().Has("uploads"):
 		s.parts[key] = map[int][]byte{}
 		s.parts[key][0] = []byte(r.Header.Get("Content-Type"))
@@ -111,6 +112,9 @@ func (s *s3Server) get(w http.ResponseWriter, key string) {
 		return
 	}
 	w.Header().Set("Content-Type", o.contentType)
+	if o.encoding != "" {
+		w.Header().Set("Content-Encoding", o.encoding)
+	}
 	w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
 	w.Header().Set("Content-Length", strconv.Itoa(len(o.data)))
 	_, _ = w.Write(o.data)
@@ -128,7 +132,7 @@ func (s *s3Server) complete(w http.ResponseWriter, key string, body []byte) {
 	for _, part := range order.Part {
 		data = append(data, s.parts[key][part.PartNumber]...)
 	}
-	s.objects[key] = s3Object{string(s.parts[key][0]), data}
+	s.objects[key] = s3Object{contentType: string(s.parts[key][0]), data: data}
 	delete(s.parts, key)
 	_, _ = io.WriteString(w, `<CompleteMultipartUploadResult><ETag>"whole"</ETag></CompleteMultipartUploadResult>`)
 }
@@ -192,8 +196,8 @@ func canonicalQuery(query url.Values) string {
 func TestS3(t *testing.T) {
 	srv := newS3Server(t)
 	srv.environment(t)
-	srv.objects["in/line.png"] = s3Object{"image/png", []byte("pixels")}
-	srv.objects["in/large"] = s3Object{"a/b", make([]byte, 1001)}
+	srv.objects["in/line.png"] = s3Object{contentType: "image/png", data: []byte("pixels")}
+	srv.objects["in/large"] = s3Object{contentType: "a/b", data: make([]byte, 1001)}
 	s := newStorage(t, Config{Allow: []string{"s3://bucket/in/", "s3://bucket/out/", "s3://absent/"}, MaxBytes: 1000})
 
 	var b bytes.Buffer
@@ -201,10 +205,19 @@ func TestS3(t *testing.T) {
 	if err != nil || b.String() != "pixels" || f.Filename != "line.png" || f.ContentType != "image/png" {
 		t.Errorf("got %q, %+v, %v", b.String(), f, err)
 	}
+	srv.objects["in/zipped"] = s3Object{data: zipped(1000), encoding: "gzip"}
+	srv.objects["in/bomb"] = s3Object{data: zipped(1001), encoding: "gzip"}
+	srv.objects["in/odd"] = s3Object{encoding: "br"}
+	b.Reset()
+	if _, err := s.Fetch(t.Context(), "s3://bucket/in/zipped", &b); err != nil || b.Len() != 1000 {
+		t.Errorf("zipped: got %d bytes, %v", b.Len(), err)
+	}
 	for url, want := range map[string]struct {
 		code actions.Code
 		says string
 	}{
+		"s3://bucket/in/bomb":                          {actions.TooLarge, "1000 bytes"},
+		"s3://bucket/in/odd":                           {actions.Invalid, `"br"`},
 		"s3://bucket/in/none":                          {actions.NotFound, "no such object"},
 		"s3://absent/key":                              {actions.NotFound, "no such object"},
 		"s3://bucket/in/large":                         {actions.TooLarge, "1000 bytes"},
@@ -290,7 +303,7 @@ func TestS3Profile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	srv.objects["key"] = s3Object{"a/b", []byte("x")}
+	srv.objects["key"] = s3Object{contentType: "a/b", data: []byte("x")}
 	profile := fmt.Sprintf("[default]\nregion = %s\naws_access_key_id = %s\naws_secret_access_key = %s\nendpoint_url = %s\n",
 		region, accessKey, secretKey, srv.URL)
 	file := os.Getenv("AWS_CONFIG_FILE")

@@ -188,13 +188,8 @@ func (w *web) fetch(ctx context.Context, l location) (object, error) {
 		return object{}, statusError(l, resp)
 	}
 	o := object{body: resp.Body, size: resp.ContentLength}
-	switch encoding := strings.ToLower(strings.TrimSpace(resp.Header.Get("Content-Encoding"))); encoding {
-	case "", "identity":
-	case "gzip", "x-gzip":
-		o.body, o.size = &unzipped{from: resp.Body}, -1
-	default:
-		_ = resp.Body.Close()
-		return object{}, actions.Errorf(actions.Invalid, "%s is encoded as %q, which the server did not ask for and does not read", l, cut(encoding))
+	if err := o.decode(l, resp.Header.Get("Content-Encoding")); err != nil {
+		return object{}, err
 	}
 	o.contentType = mediaType(resp.Header.Get("Content-Type"))
 	o.filename = filename(resp.Header.Get("Content-Disposition"), l.url)
@@ -296,6 +291,19 @@ func redirectError(l location, err error) error {
 func discard(resp *http.Response) {
 	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer)
 	_ = resp.Body.Close()
+}
+
+// decode undoes the encoding that a body has although nobody asked for one, or refuses it.
+func (o *object) decode(l location, encoding string) error {
+	switch encoding = strings.ToLower(strings.TrimSpace(encoding)); encoding {
+	case "", "identity":
+		return nil
+	case "gzip", "x-gzip":
+		o.body, o.size = &unzipped{from: o.body}, -1
+		return nil
+	}
+	_ = o.body.Close()
+	return actions.Errorf(actions.Invalid, "%s is encoded as %q, which the server did not ask for and does not read", l, cut(encoding))
 }
 
 // An unzipped is a body without its compression.
