@@ -47,6 +47,7 @@ type server struct {
 	grace      time.Duration
 	try        []string
 	api        apiSettings
+	storage    storageSettings
 
 	basePath                            string
 	predictOn, trainOn, docsOn, debugOn bool
@@ -95,6 +96,7 @@ func (srv *server) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&srv.docsOn, "doc-endpoint", true, "serve the page at /api (DEEPFN_DOC_ENDPOINT)")
 	f.BoolVar(&srv.debugOn, "debug-endpoint", false, "show what models print at /v2/debug/ (DEEPFN_DEBUG_ENDPOINT)")
 	srv.api.addFlags(f)
+	srv.storage.addFlags(f)
 	f.StringArrayVar(&srv.try, "try", nil, "when ready, send this request (NAME=@FILE or NAME=VALUE) to the server and print the answer")
 }
 
@@ -140,7 +142,7 @@ func (srv *server) resolve() error {
 		}
 		v.set(n)
 	}
-	if err := errors.Join(srv.resolveEndpoints(), srv.api.resolve(srv.flags, srv.getenv)); err != nil {
+	if err := errors.Join(srv.resolveEndpoints(), srv.api.resolve(srv.flags, srv.getenv), srv.resolveStorage()); err != nil {
 		return err
 	}
 	if err := srv.duration(srv.flags, "idle-time", "DEEPFN_IDLE_TIME", &srv.idleTime); err != nil {
@@ -225,7 +227,11 @@ func (srv *server) build(ctx context.Context, r *running) (err error) {
 	if err != nil {
 		return err
 	}
-	r.front = proxy.New(srv.config(r))
+	cfg, err := srv.config(r)
+	if err != nil {
+		return err
+	}
+	r.front = proxy.New(cfg)
 	if srv.model != "" && srv.warm > 0 { // before the first question whether it is ready
 		return r.pool.Keep(ctx, srv.model, srv.warm)
 	}
@@ -270,8 +276,17 @@ func (r *running) close(ctx context.Context) error {
 }
 
 // config says what the front serves.
-func (srv *server) config(r *running) proxy.Config {
+func (srv *server) config(r *running) (proxy.Config, error) {
+	entry, err := srv.entry()
+	if err != nil {
+		return proxy.Config{}, err
+	}
+	references, err := srv.storage.open(srv.maxBody, r.log)
+	if err != nil {
+		return proxy.Config{}, err
+	}
 	cfg := proxy.Config{
+		Entry: entry, Storage: references,
 		Invoker: r.pool, Catalog: r.models, Actions: r.all, Model: srv.model, Ready: r.pool.Ready,
 		Warm:    func(ctx context.Context, model string) error { return srv.initialize(ctx, r.pool, model) },
 		MaxBody: srv.maxBody, MaxPayload: srv.api.payloadLimit, Grace: graceOf(srv.grace),
@@ -284,7 +299,7 @@ func (srv *server) config(r *running) proxy.Config {
 	if r.api.controller != nil {
 		cfg.Controller = r.api.controller
 	}
-	return cfg
+	return cfg, nil
 }
 
 // closeJobs ends the trainings, if there are any.

@@ -1,0 +1,6 @@
+//go:build !race
+
+package main
+
+// race says whether this test runs with the race detector.
+const race = false
