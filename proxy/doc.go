@@ -20,18 +20,34 @@
 // also to errors, as {"error": "message"}, because any other status costs the container
 // and with it the loaded model. Other statuses are 500 (no action yet, a panic), 503
 // (shutting down; the platform sends the activation elsewhere) and 404 (value is
-// neither an object nor an array). A model's answer becomes the result like this:
+// neither an object nor an array); and of a function, main(args) in Python or an executable,
+// 502 (it returned neither an object nor an array) and 400 (its process ended in the run;
+// the next one meets a fresh process). The process of every other model that ends is
+// replaced, which costs the container nothing. A model's answer becomes the result like this:
 //
 //	JSON object or array    the answer itself
 //	other JSON              {"result": answer}
 //	another media type      {"content_type", "filename", "data": base64}
+//
+// A result over Config.MaxPayload is an error that names the way by reference. An answer
+// comes before the deadline, Config.DeadlineMargin before it at the latest. Activations may
+// overlap: those for which there is no instance wait for their turn, whatever
+// __OW_ALLOW_CONCURRENT says, and each has its own variables, because an instance runs one
+// call at a time. (A module that asks for several at a time has them as arguments only.)
+//
+// A request that a page of another site has a browser make is 403 on both routes, and no
+// activation: code for a function is a program on the machine of who runs the server. On
+// a loopback address so is one under a name that is not this machine's.
 //
 // Before the answer is sent, the lines that the model printed for this activation are
 // written to both streams, each followed by one line
 //
 //	XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX
 //
-// and never mixed with those of another activation.
+// and never mixed with those of another activation. It is written once on each stream for
+// each activation, whatever becomes of that: an error, a panic, a caller who has left, a
+// body over the limit, a shutdown. What a thread of the model prints after the answer
+// belongs to no activation, but while the next one runs nobody can tell.
 //
 // # DEEPaaS
 //
