@@ -131,6 +131,10 @@ func TestStatus(t *testing.T) {
 		})
 	}
 	p := newPlatform(t)
+	deployTo(t, p.connect(), deployment(function("alone")))
+	if s, found, err := p.connect().Action(t.Context(), "alone"); !found || err != nil || s.Compared || s.Model != "alone" || s.Memory != 320 {
+		t.Errorf("by its name: got %+v, %v, %v", s, found, err)
+	}
 	if _, found, err := p.connect().Status(t.Context(), "", function("m")); found || err != nil {
 		t.Errorf("not there: got %v, %v", found, err)
 	}

@@ -105,12 +105,14 @@ func TestUnchanged(t *testing.T) {
 		f.Web, f.Secret = deploy.Raw, "true"
 		f.Parameters = whisk.KeyValues{kv("x", `{"a": [1, 2.0]}`)}
 	}
-	d := deployment(function("ocr-line"), code, binary)
+	// Four letters are base64 too, and OpenWhisk would decode them.
+	short := deploy.Function{Name: "short", Code: []byte("pass"), Model: actions.Model{Name: "short"}, Memory: 128}
+	d := deployment(function("ocr-line"), code, binary, short)
 	d.Package = "models"
 	d.Sequences = []deploy.Sequence{{Name: "both", Components: []string{"ocr-line", "dates"}, Options: deploy.Options{Web: deploy.Yes}}}
 	deployTo(t, c, d)
-	if n := len(p.sent()); n != 5 {
-		t.Fatalf("got %d requests, want 5", n)
+	if n := len(p.sent()); n != 6 {
+		t.Fatalf("got %d requests, want 6", n)
 	}
 	done, _ := deployTo(t, c, d)
 	if sent := p.sent(); len(sent) != 0 {
@@ -124,6 +126,9 @@ func TestUnchanged(t *testing.T) {
 	}
 	if got := *p.actions["models/zip"].Exec.Code; got != "UEsDBAD/" {
 		t.Errorf("code of an archive: got %q, want base64", got)
+	}
+	if got := *p.actions["models/short"].Exec.Code; got != "cGFzcw==" {
+		t.Errorf("code that looks like base64: got %q, want base64 of it", got)
 	}
 	if got := *p.actions["models/dates"].Exec.Code; got != string(code.Code) {
 		t.Errorf("code of a source: got %q, want it as it is", got)

@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -117,6 +119,38 @@ func TestDeployAllAndFolder(t *testing.T) {
 	p.command("deploy", "openwhisk", folder, "--name", "said").want(t, "folder", 0, "created action said")
 	if r := p.invokeAction("said", "{}"); r.status != 200 || !strings.Contains(r.body, "from a folder") {
 		t.Errorf("folder: got %d %s", r.status, r.body)
+	}
+}
+
+// Logs are followed until the command is interrupted, which is no error.
+func TestFollowLogs(t *testing.T) {
+	p := whiskServer(t)
+	function := lay(t, "say.py", "def main(args):\n    print('said', args['n'])\n    return {}\n")
+	p.command("deploy", "openwhisk", function).want(t, "deploy", 0, "created action say")
+	p.invokeAction("say", `{"n":1}`)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr syncBuffer
+	cmd := exec.CommandContext(t.Context(), exe, "logs", "openwhisk", "say", "--follow")
+	cmd.Env = append(environ(t), p.env...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	n := 1
+	eventually(t, "a line of an activation that came later", func() bool {
+		n++
+		p.invokeAction("say", fmt.Sprintf(`{"n":%d}`, n))
+		return strings.Contains(stdout.String(), "stdout: said ")
+	})
+	_ = cmd.Process.Signal(os.Interrupt)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("interrupted: got %v: %s", err, stderr.String())
+	}
+	if out := stdout.String(); strings.Contains(out, "said 1\n") || strings.Count(out, "say success") != strings.Count(out, "stdout: said") {
+		t.Errorf("got %s, want activations of later alone, each with its line", out)
 	}
 }
 
@@ -398,5 +432,41 @@ func TestActionName(t *testing.T) {
 	}
 	if got := actionName("ocr", "p") + " " + actionName("q/ocr", "p"); got != "p/ocr q/ocr" {
 		t.Errorf("in a package: got %s", got)
+	}
+}
+
+// TestOpenWhiskDocument looks for each command and each flag that docs/openwhisk.md and the
+// example name.
+func TestOpenWhiskDocument(t *testing.T) {
+	n := 0
+	for _, doc := range []string{"docs/openwhisk.md", "examples/sequence/README.md"} {
+		text, err := os.ReadFile(filepath.Join(top, doc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range regexp.MustCompile(`(?m)^(?:\$ )?deepfn (.*)$`).FindAllStringSubmatch(string(text), -1) {
+			command, _, _ := strings.Cut(line[1], " #")
+			n++
+			root := newRoot(program{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard, getenv: func(string) string { return "" }})
+			found, rest, err := root.Find(strings.Fields(command))
+			if err != nil || found == root {
+				t.Errorf("%s: deepfn %s: there is no such command", doc, command)
+			} else if err := found.ParseFlags(rest); err != nil {
+				t.Errorf("%s: deepfn %s: %v", doc, command, err)
+			}
+		}
+		for _, row := range regexp.MustCompile("(?m)^\\| (`-.*?) \\|").FindAllStringSubmatch(string(text), -1) {
+			flags := deployCommand(&settings{getenv: func(string) string { return "" }}).Flags()
+			for _, name := range regexp.MustCompile("`(--?[a-z-]+)").FindAllStringSubmatch(row[1], -1) {
+				n++
+				long, isLong := strings.CutPrefix(name[1], "--")
+				if (isLong && flags.Lookup(long) == nil) || (!isLong && flags.ShorthandLookup(strings.TrimPrefix(name[1], "-")) == nil) {
+					t.Errorf("%s: there is no flag %s", doc, name[1])
+				}
+			}
+		}
+	}
+	if n < 25 {
+		t.Errorf("found %d commands and flags; the check would be empty", n)
 	}
 }

@@ -126,12 +126,19 @@ func (r *rollout) function(ctx context.Context, h *house, nameOrPath string) (de
 			return f, err
 		}
 		f.Model.Dir = ""
-	} else if m.Dir != "" {
+	} else if m.Dir != "" && !r.isLocal() {
 		_, _ = fmt.Fprintf(r.stderr, "deepfn: warning: %s is not part of deepfn: the image has to hold it; FROM %s, and RUN deepfn add, or COPY its folder and set DEEPFN_CATALOG\n",
 			m.Name, defaultImage)
 	}
 	f.Memory, err = h.memoryOf(ctx, settled)
 	return f, err
+}
+
+// isLocal says whether the platform is on this machine, and may have the models that are
+// here.
+func (r *rollout) isLocal() bool {
+	host, _, err := r.platform.resolve()
+	return err == nil && deploy.IsLocal(host)
 }
 
 // memoryOf is how many MiB a model is thought to need. Nothing is fetched to know that.
