@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -148,7 +150,7 @@ func TestUnreachable(t *testing.T) {
 	defer untrusted.Close()
 	at := plain.Listener.Addr().String()
 	s := newStorage(t, Config{
-		Allow:    []string{"https://" + closed, "https://" + at, untrusted.URL, "https://nowhere.invalid"},
+		Allow:    []string{"https://" + closed, "https://" + at, untrusted.URL, "https://nowhere.invalid", "https://broken.test"},
 		Resolver: &names{},
 	})
 	for url, says := range map[string]string{
@@ -156,6 +158,7 @@ func TestUnreachable(t *testing.T) {
 		"https://" + at + "/?key=secret":      "does not speak TLS",
 		untrusted.URL + "/?key=secret":        "certificate is not trusted",
 		"https://nowhere.invalid/?key=secret": "there is no address of nowhere.invalid",
+		"https://broken.test/?key=secret":     "the address of broken.test cannot be looked up",
 	} {
 		_, err := s.Fetch(t.Context(), url, io.Discard)
 		wantError(t, err, actions.Unavailable, says)
@@ -268,5 +271,66 @@ func TestSlow(t *testing.T) {
 				time.Sleep(2 * time.Second) // of the bubble's time: the server notices
 			})
 		})
+	}
+}
+
+// TestGivenUp shows that a request's own time bounds a fetch and a store, and its end too.
+func TestGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStorage(t, Config{Allow: []string{"http://slow.test/"}, Dial: piped(func(net.Conn) {}), Resolver: &names{
+			answers: map[string][][]netip.Addr{"slow.test": {addrs("10.0.0.1")}},
+		}})
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		start := time.Now()
+		_, err := s.Fetch(ctx, "http://slow.test/", io.Discard)
+		wantError(t, err, actions.Deadline, "the time of the request was over")
+		wantError(t, s.Store(ctx, "http://slow.test/", actions.File{}), actions.Deadline, "the time of the request was over")
+		if d := time.Since(start); d != 5*time.Second {
+			t.Errorf("it took %s, want 5 s", d)
+		}
+		ctx, cancel = context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		_, err = s.Fetch(ctx, "http://slow.test/", io.Discard)
+		wantError(t, err, actions.Canceled, "given up")
+	})
+}
+
+// TestConcurrent shows that each of many callers gets and stores what is his own.
+func TestConcurrent(t *testing.T) {
+	var mu sync.Mutex
+	stored := map[string]string{}
+	o := newOutside(t, Config{}, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Method == http.MethodPut {
+			stored[r.URL.Path] = string(body)
+		}
+		_, _ = io.WriteString(w, strings.Repeat(r.URL.Path, 1000))
+	})
+	var callers sync.WaitGroup
+	for i := range 16 {
+		callers.Go(func() {
+			for j := range 10 {
+				path := fmt.Sprintf("/%d-%d", i, j)
+				var b bytes.Buffer
+				if _, err := o.Fetch(t.Context(), "https://example.com"+path, &b); err != nil || b.String() != strings.Repeat(path, 1000) {
+					t.Errorf("%s: got %.20q, %v", path, b.String(), err)
+				}
+				if err := o.Store(t.Context(), "https://example.com"+path, actions.File{Data: []byte(path)}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	callers.Wait()
+	for path, body := range stored {
+		if path != body {
+			t.Errorf("%s has %q", path, body)
+		}
+	}
+	if len(stored) != 160 {
+		t.Errorf("got %d, want 160", len(stored))
 	}
 }

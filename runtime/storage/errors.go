@@ -35,7 +35,7 @@ func refusedAddress(l location) error {
 // unreachable says why there is no answer, in words that tell no addresses.
 func unreachable(ctx context.Context, l location, err error) error {
 	e := &actions.Error{Code: actions.Unavailable, Err: err}
-	_, wrongName := errors.AsType[*net.DNSError](err)
+	name, named := errors.AsType[*net.DNSError](err)
 	_, certificate := errors.AsType[*tls.CertificateVerificationError](err)
 	_, plain := errors.AsType[tls.RecordHeaderError](err)
 	switch {
@@ -43,8 +43,10 @@ func unreachable(ctx context.Context, l location, err error) error {
 		return refusedAddress(l)
 	case ctx.Err() != nil:
 		e.Code, e.Msg = actions.Deadline, l.String()+" did not answer in time"
-	case wrongName:
+	case named && name.IsNotFound:
 		e.Msg = fmt.Sprintf("%s: there is no address of %s", l, cut(l.url.Hostname()))
+	case named:
+		e.Msg = fmt.Sprintf("%s: the address of %s cannot be looked up", l, cut(l.url.Hostname()))
 	case certificate:
 		e.Msg = l.String() + ": the server's certificate is not trusted"
 	case plain:

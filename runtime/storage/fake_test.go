@@ -34,6 +34,9 @@ func (n *names) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, er
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	list := n.answers[host]
+	if host == "broken.test" {
+		return nil, &net.DNSError{Err: "server misbehaving", Name: host, IsTemporary: true}
+	}
 	if len(list) == 0 {
 		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 	}

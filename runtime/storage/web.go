@@ -124,7 +124,7 @@ func (d dialer) connect(ctx context.Context, network, address string) (net.Conn,
 		if i == maxAddresses {
 			break
 		}
-		if !d.may(ctx, host, addr) {
+		if addr = addr.Unmap(); !d.may(ctx, host, addr) {
 			continue
 		}
 		conn, derr := d.try(ctx, network, net.JoinHostPort(addr.String(), port))
@@ -139,16 +139,13 @@ func (d dialer) connect(ctx context.Context, network, address string) (net.Conn,
 // lookUp returns the addresses of a host, or what it is itself.
 func (d dialer) lookUp(ctx context.Context, host string) ([]netip.Addr, error) {
 	if addr, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{addr.Unmap()}, nil
+		return []netip.Addr{addr}, nil
 	}
 	addrs, err := d.resolver.LookupNetIP(ctx, "ip", host)
 	if err == nil && len(addrs) == 0 {
 		err = &net.DNSError{Err: "no addresses", Name: host, IsNotFound: true}
 	}
-	for i := range addrs {
-		addrs[i] = addrs[i].Unmap()
-	}
-	return addrs, err
+	return addrs, err // which are the resolver's
 }
 
 func (d dialer) try(ctx context.Context, network, address string) (net.Conn, error) {
