@@ -49,6 +49,27 @@
 // body over the limit, a shutdown. What a thread of the model prints after the answer
 // belongs to no activation, but while the next one runs nobody can tell.
 //
+// An activation whose value has __ow_method is the HTTP request of a web action
+// (apache/openwhisk, docs/webactions.md). Unless the model is a function, main(args) or an
+// executable, the request is made again, raw or not, and answered by the route of DEEPaaS
+// that __ow_path names, of this one model, whose links begin with the path of the action:
+// that of the header X-Forwarded-Url, else /api/v1/web/NAMESPACE/PACKAGE/NAME. Without a
+// path POST asks the model, GET answers a browser with the page and others with the
+// versions. The result is {"statusCode", "headers", "body"}, a body that is JSON as it is,
+// text as text and all else in base64; one over Config.MaxPayload is a 413.
+//
+// /api/v1/web/… is the other side of web actions: any request becomes an activation of
+// Config.Controller's action, and its result the answer, by the rules of WebActions.scala.
+//
+// # The single entrypoint
+//
+// POST /, or the methods of Config.Entry, is OpenWhisk's contract for Knative (docs/
+// single_entrypoint_proxy_contract.md): {"init": {…}} is /init, {"activation": {…},
+// "value": {arguments}} is /run, and both are one after the other. A function gets the HTTP
+// context beside its arguments when there is an activation; statusCode, headers and body of
+// its result make the answer, and without them the result is the answer. A function that has
+// its code from the start takes no init, 500. Events are 415.
+//
 // # DEEPaaS
 //
 // The routes, answers and bytes are those of the published server, deepaas 2.6, below

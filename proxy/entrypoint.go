@@ -41,7 +41,7 @@ const specialized = "internal error during request processing."
 // entryRoute is that of the single entrypoint. It is at the root, whatever the base path
 // of DEEPaaS is; there GET answers with documents unless it is a method of the entrypoint.
 func (s *Server) entryRoute() route {
-	rt := route{path: "/", all: s.entry, always: true, anySize: true}
+	rt := route{path: "/", all: s.entry, anySize: true}
 	switch {
 	case s.takes(http.MethodGet):
 	case s.base == "":
