@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"regexp"
 	"strings"
 
@@ -54,8 +55,8 @@ type importing struct {
 	done bool          // its owner's
 }
 
-// importCode makes the code of an action a model, once, and returns its name. fresh says
-// that it was not there.
+// importCode makes the code of an action a model, once, has it loaded, and returns its name.
+// fresh says that it was not there.
 func (c *Controller) importCode(ctx context.Context, r resolution) (name string, fresh bool, err error) {
 	_, parameters := r.action.Parameters.Split()
 	env := environment(parameters)
@@ -71,7 +72,7 @@ func (c *Controller) importCode(ctx context.Context, r resolution) (name string,
 	case in.turn <- struct{}{}:
 		defer func() { <-in.turn }()
 	case <-ctx.Done():
-		return name, false, actions.Errorf(actions.Deadline, "importing the code: %w", ctx.Err())
+		return name, false, actions.Errorf(actions.Deadline, "waiting for the first run: %w", ctx.Err())
 	}
 	if in.done {
 		return name, false, nil
@@ -81,8 +82,34 @@ func (c *Controller) importCode(ctx context.Context, r resolution) (name string,
 		return name, true, err
 	}
 	_, err = c.cfg.Catalog.Import(ctx, actions.Source{Name: name, Main: r.action.Exec.Main, Data: code, Env: env})
+	if err == nil {
+		err = c.warm(ctx, name)
+	}
 	in.done = err == nil
 	return name, true, err
+}
+
+// warm loads a model. That it does not start is the fault of its code.
+func (c *Controller) warm(ctx context.Context, model string) error {
+	if c.cfg.Warm == nil {
+		return nil
+	}
+	err := c.cfg.Warm(ctx, model)
+	if err == nil {
+		return nil
+	}
+	e, ok := errors.AsType[*actions.Error](err)
+	if !ok {
+		e = &actions.Error{Code: actions.Internal, Err: err}
+	}
+	failed := *e
+	switch {
+	case ctx.Err() != nil:
+		failed.Code = actions.Deadline
+	case failed.Code == actions.Unavailable:
+		failed.Code = actions.Failed
+	}
+	return &failed
 }
 
 // code reads the code of an action. One that was changed meanwhile is another action.

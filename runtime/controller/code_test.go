@@ -1,14 +1,18 @@
 package controller_test
 
 import (
+	"context"
 	"encoding/base64"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/actions/whisk"
+	"github.com/deepfn/deepfn/runtime/controller"
 )
 
 // TestModels invokes each form of an action that a model is behind.
@@ -121,5 +125,66 @@ func TestCodeAtOnce(t *testing.T) {
 	all.Wait()
 	if n := len(w.catalog.imports()); n != 1 {
 		t.Errorf("imported %d times", n)
+	}
+}
+
+// TestWarm loads code before its first run, in a time limit of its own.
+func TestWarm(t *testing.T) {
+	var warmed []string
+	start := func(context.Context, string) error { return nil }
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, func(c *controller.Config) {
+			c.Warm = func(ctx context.Context, model string) error {
+				warmed = append(warmed, model)
+				return start(ctx, model)
+			}
+		})
+		w.run = func(_ context.Context, in actions.Activation) (actions.Response, error) {
+			time.Sleep(900 * time.Millisecond)
+			resp, err := echo(in)
+			resp.Timing.Run = 900 * time.Millisecond
+			return resp, err
+		}
+		w.put(t, whisk.Actions, "a", `{"exec":{"kind":"python:3","code":"x"},"limits":{"timeout":1000}}`)
+		printed := []actions.LogLine{{Stream: actions.Stderr, Text: "Traceback"}}
+		for _, step := range []struct {
+			what    string
+			start   func(context.Context, string) error
+			code    int
+			want    string
+			timeout string
+			logs    int
+		}{
+			{"does not start", func(_ context.Context, model string) error {
+				return &actions.Error{Code: actions.Unavailable, Msg: model + " could not be started: no", Logs: printed}
+			}, whisk.DeveloperError, `{"error":"The action failed during initialization: /guest/a could not be started: no"}`, "false", 1},
+			{"is wrong", func(context.Context, string) error { return actions.Errorf(actions.Invalid, "no") }, whisk.DeveloperError, `{"error":"The action failed during initialization: no"}`, "false", 0},
+			{"takes too long", func(ctx context.Context, _ string) error {
+				<-ctx.Done()
+				return &actions.Error{Code: actions.Deadline, Msg: "late", Logs: printed}
+			}, whisk.DeveloperError, `{"error":"The action exceeded its time limits of 1000 milliseconds during initialization."}`, "true", 1},
+			{"takes too long and says what else", func(ctx context.Context, _ string) error {
+				<-ctx.Done()
+				return ctx.Err()
+			}, whisk.DeveloperError, `{"error":"The action exceeded its time limits of 1000 milliseconds during initialization."}`, "true", 0},
+			{"fails by our fault", func(context.Context, string) error { return actions.Errorf(actions.Internal, "oops") }, whisk.WhiskError, `{"error":"There was an internal error: activation `, "false", 0},
+			{"starts", func(context.Context, string) error {
+				time.Sleep(800 * time.Millisecond)
+				return nil
+			}, whisk.Success, `{"model":`, "false", 0},
+			{"is warm", func(context.Context, string) error { panic("again") }, whisk.Success, `{"model":`, "false", 0},
+		} {
+			start = step.start
+			a := w.recorded(t, w.invoke(t, "a", "{}").ID)
+			if a.Response.Code != step.code || !strings.HasPrefix(string(a.Response.Result), step.want) || note(a, "timeout") != step.timeout || len(a.Logs) != step.logs {
+				t.Errorf("%s: got %s", step.what, text(t, a))
+			}
+			if step.what == "starts" && (note(a, "initTime") != "800" || a.Duration != 1700) {
+				t.Errorf("%s: got %s", step.what, text(t, a))
+			}
+		}
+	})
+	if len(warmed) != 6 || warmed[0] != warmed[5] {
+		t.Errorf("warmed %v", warmed)
 	}
 }

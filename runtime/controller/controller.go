@@ -37,6 +37,10 @@ type Config struct {
 	// Run runs one activation; proxy.Server.Activate is one. It returns when its context
 	// ends, and its errors are *actions.Error with the logs. Many call it at a time.
 	Run func(context.Context, actions.Activation) (actions.Response, error)
+	// Warm loads a model that was made of code before it runs for the first time, in a time
+	// limit of its own, as /init has one. Its errors are *actions.Error with the logs. Nil
+	// means that the first run loads it.
+	Warm func(ctx context.Context, model string) error
 
 	// Auth is the key of the namespace guest, UUID:KEY. The default is whisk.GuestAuth.
 	Auth string

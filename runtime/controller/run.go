@@ -73,16 +73,15 @@ func (c *Controller) ended() outcome {
 func (c *Controller) attempt(ctx context.Context, f *flight) (outcome, error) {
 	o := outcome{started: time.Now()}
 	limit := time.Duration(f.found.action.Limits.Timeout) * time.Millisecond
-	deadline := o.started.Add(limit)
-	timed, cancel := context.WithDeadline(ctx, deadline)
-	defer cancel()
-	in, err := c.prepare(timed, f, &o)
+	in, err := c.prepare(ctx, f, &o, limit)
 	if err != nil {
-		o.response = unprepared(err)
-		o.ended = time.Now()
+		c.unprepared(ctx, f, &o, in.Model, err)
 		return o, nil
 	}
-	in.Context = c.words(f, deadline)
+	began := time.Now()
+	in.Context = c.words(f, began.Add(limit))
+	timed, cancel := context.WithDeadline(ctx, began.Add(limit))
+	defer cancel()
 	resp, err := c.call(timed, in)
 	o.ended = time.Now()
 	o.logs, o.timing = resp.Logs, resp.Timing
@@ -100,7 +99,7 @@ func (c *Controller) attempt(ctx context.Context, f *flight) (outcome, error) {
 		return o, err
 	case errors.Is(context.Cause(ctx), errEnded):
 		o.response = failure(whisk.WhiskError, endedBeforeDone)
-	case e.Code == actions.Deadline && o.ended.Sub(o.started) >= limit-limit/5: // Run answers a little earlier
+	case e.Code == actions.Deadline && o.ended.Sub(began) >= limit-limit/5: // Run answers a little earlier
 		o.timeout = true
 		o.response = failure(whisk.DeveloperError, fmt.Sprintf("The action exceeded its time limits of %d milliseconds.", limit.Milliseconds()))
 	default:
@@ -109,8 +108,10 @@ func (c *Controller) attempt(ctx context.Context, f *flight) (outcome, error) {
 	return o, nil
 }
 
-// prepare says what is to be run.
-func (c *Controller) prepare(ctx context.Context, f *flight, o *outcome) (in actions.Activation, err error) {
+// prepare says what is to be run, and makes code ready to be.
+func (c *Controller) prepare(ctx context.Context, f *flight, o *outcome, limit time.Duration) (in actions.Activation, err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	a := f.found.action
 	in = actions.Activation{ID: f.id, Model: a.Model}
 	switch {
@@ -134,16 +135,41 @@ func (c *Controller) prepare(ctx context.Context, f *flight, o *outcome) (in act
 	return in, err
 }
 
-// unprepared is the response of an action that could not be prepared.
-func unprepared(err error) whisk.Response {
-	switch actions.CodeOf(err) {
-	case actions.NotFound:
-		return failure(whisk.DeveloperError, err.Error())
-	case actions.Internal, actions.Unavailable, actions.Busy, actions.Canceled:
-		return failure(whisk.WhiskError, "The action could not be prepared: "+err.Error())
-	default:
-		return failure(whisk.DeveloperError, "The action failed during initialization: "+err.Error())
+// unprepared is the outcome of an action that could not be prepared.
+func (c *Controller) unprepared(ctx context.Context, f *flight, o *outcome, model string, err error) {
+	o.ended = time.Now()
+	e, ok := errors.AsType[*actions.Error](err)
+	if !ok {
+		e = &actions.Error{Code: actions.Internal, Err: err}
 	}
+	o.logs = e.Logs
+	text := f.say(model, err)
+	switch code := e.Code; {
+	case errors.Is(context.Cause(ctx), errEnded):
+		o.response = failure(whisk.WhiskError, endedBeforeDone)
+	case code == actions.Deadline:
+		o.timeout = true
+		o.response = failure(whisk.DeveloperError, fmt.Sprintf(
+			"The action exceeded its time limits of %d milliseconds during initialization.", f.found.action.Limits.Timeout))
+	case code == actions.NotFound:
+		o.response = failure(whisk.DeveloperError, text)
+	case code == actions.Internal, code == actions.Canceled:
+		o.response = c.failed(ctx, f, model, e)
+	case code == actions.Busy, code == actions.Unavailable:
+		o.response = failure(whisk.WhiskError, "The action could not be prepared: "+text)
+	default:
+		o.response = failure(whisk.DeveloperError, "The action failed during initialization: "+text)
+	}
+}
+
+// say is what an error says to who invoked an action: he does not know the model that its
+// code has become.
+func (f *flight) say(model string, err error) string {
+	text := err.Error()
+	if functionNames.MatchString(model) {
+		text = strings.ReplaceAll(text, model, f.found.name.String())
+	}
+	return text
 }
 
 // merge merges parameters with arguments, which win. What is for the environment is not
@@ -236,10 +262,7 @@ func errorMember(data []byte) json.RawMessage {
 
 // failed is the response of an action whose run failed.
 func (c *Controller) failed(ctx context.Context, f *flight, model string, e *actions.Error) whisk.Response {
-	text := e.Error()
-	if functionNames.MatchString(model) {
-		text = strings.ReplaceAll(text, model, f.found.name.String())
-	}
+	text := f.say(model, e)
 	switch e.Code {
 	case actions.Invalid, actions.Unsupported, actions.TooLarge, actions.Failed, actions.NotFound,
 		actions.Conflict, actions.Forbidden, actions.Unauthorized, actions.Deadline:
