@@ -152,7 +152,7 @@ func (s Sequence) manifest(d Deployment) (manifestSequence, error) {
 	if err != nil {
 		return out, err
 	}
-	out.Annotations = merge(secret, s.Annotations)
+	out.Annotations = merge(merge(s.wanted(d.Release, nil).annotations, secret), s.Annotations)
 	return out, interpolated(s.Name, out.Annotations)
 }
 

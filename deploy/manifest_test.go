@@ -97,7 +97,7 @@ func TestManifest(t *testing.T) {
 	if b := pkg.Actions["in & line.1"]; b.Code != string(source) || b.Runtime == "" {
 		t.Errorf("code: got %q, want %q", b.Code, source)
 	}
-	if s := pkg.Sequences["receipts"]; s.Actions != "models/ocr-line,models/dates,other/last" || s.Web != "yes" {
+	if s := pkg.Sequences["receipts"]; s.Actions != "models/ocr-line,models/dates,other/last" || s.Web != "yes" || s.Annotations["deepfn"] == nil {
 		t.Errorf("sequence: got %+v", s)
 	}
 }
