@@ -226,6 +226,19 @@ func TestEntryRefuses(t *testing.T) {
 	if got := s.handle(t.Context(), &request{method: "POST", path: "/", refused: s.tooLargeError()}); got.status != 413 {
 		t.Errorf("too large: got %d", got.status)
 	}
+	rebound := func(name string, each func(name, value string)) {
+		if name == "Host" {
+			each(name, "evil.example")
+		}
+	}
+	for _, body := range []string{`{"init":{"code":"hello"}}`, `{}`} {
+		f := newFunctions()
+		s, _ := newServer(t, Config{Catalog: f, Invoker: f})
+		got := s.handle(t.Context(), &request{method: "POST", path: "/", body: []byte(body), loopback: true, header: rebound})
+		if got.status != 403 || len(f.sources) > 0 {
+			t.Errorf("a name that leads here: got %d %s", got.status, got.body)
+		}
+	}
 	s.draining.Store(true)
 	if got := toEntry(t, s, "POST", "/", `{}`); got.status != 503 {
 		t.Errorf("draining: got %d %s", got.status, got.body)
