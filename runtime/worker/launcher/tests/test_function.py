@@ -426,6 +426,7 @@ def test_describe() -> None:
     ]
     predict = told["predict"]
     assert predict["open"] is True
+    assert "function" not in told
     by_name = {one["name"]: one for one in predict["parameters"]}
     assert list(by_name) == ["image", "top", "color", "size", "kinds"]
     assert by_name["image"] == {
@@ -442,6 +443,7 @@ def test_describe() -> None:
     assert by_name["kinds"]["schema"]["items"] == {"type": "string"}
     main = load("def main(args): pass").describe()
     assert main["predict"] == {"parameters": [], "open": True}
+    assert main["function"] is True
     assert main["train"] is None
 
 
