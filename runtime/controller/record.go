@@ -3,6 +3,8 @@ package controller
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"sync"
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
@@ -109,24 +111,32 @@ func (c *Controller) endPending() error {
 	if err != nil {
 		return err
 	}
-	for _, p := range left {
-		var a whisk.Activation
-		if err := json.Unmarshal(p.Doc, &a); err != nil {
-			a = whisk.Activation{ID: p.ID, Namespace: p.Namespace, Name: p.Name, Version: firstVersion, Subject: p.Namespace, Start: p.Start.UnixMilli()}
-		}
-		a.Response = failure(whisk.WhiskError, endedBeforeDone)
-		a.End = max(now(), a.Start)
-		a.Duration = a.End - a.Start
-		r, err := recordOf(a, nil, p.Path)
-		if err == nil {
-			err = c.cfg.Store.End(context.Background(), r)
-		}
-		if err != nil {
-			return err
-		}
+	errs := make([]error, len(left))
+	var all sync.WaitGroup
+	for i, p := range left { // at once, so that they are written together
+		all.Go(func() { errs[i] = c.endOne(p) })
 	}
+	all.Wait()
 	if len(left) > 0 {
 		c.log.Warn("activations were under way when the server ended", "activations", len(left))
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// endOne ends an activation that was accepted by a server that has died.
+func (c *Controller) endOne(p store.Pending) error {
+	var a whisk.Activation
+	if err := json.Unmarshal(p.Doc, &a); err != nil {
+		a = whisk.Activation{
+			ID: p.ID, Namespace: p.Namespace, Name: p.Name, Version: firstVersion, Subject: p.Namespace, Start: p.Start.UnixMilli(),
+		}
+	}
+	a.Response = failure(whisk.WhiskError, endedBeforeDone)
+	a.End = max(now(), a.Start)
+	a.Duration = a.End - a.Start
+	r, err := recordOf(a, nil, p.Path)
+	if err != nil {
+		return err
+	}
+	return c.cfg.Store.End(context.Background(), r)
 }
