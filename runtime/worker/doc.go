@@ -118,9 +118,9 @@
 // child has to flush its streams before it answers; the parent reads the pipes empty
 // when it has the answer. A line is split after 64 KiB, and after 10 MiB the lines of a
 // call are dropped and counted. What is printed at other times goes to Config.Log, and
-// so does everything if the child works on several calls at a time. The last 20 lines
-// before ready are returned with the first call, too. With Config.Output all lines go
-// there as they come.
+// so does everything if the child works on several calls at a time. The lines before
+// ready, the last 1000 of them and 256 KiB, are returned with the first call, too. With
+// Config.Output all lines go there as they come.
 //
 // # Fork server
 //

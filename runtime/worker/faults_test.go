@@ -24,16 +24,17 @@ func TestStartFaults(t *testing.T) {
 		code  actions.Code
 		msgs  []string // of which the message has to contain each
 		logs  int
+		stack bool // there are more lines
 	}{
 		{name: "another version", fault: workertest.HelloVersion, msgs: []string{"version 99", "version 1"}},
 		{name: "garbage", fault: workertest.HelloGarbage, msgs: []string{"something else than frames", "Hello"}},
-		{name: "early exit", fault: workertest.HelloExit, msgs: []string{"exit status 3", "reason 29"}, logs: 20},
+		{name: "early exit", fault: workertest.HelloExit, msgs: []string{"exit status 3", "reason 29"}, logs: 30},
 		{name: "closed pipe", fault: workertest.HelloClose, msgs: []string{"closed its control pipe"}},
 		{name: "long info", fault: workertest.ReadyLength, msgs: []string{"bytes in a lane of"}},
 		{name: "exit while loading", setup: workertest.Setup{Exit: 4}, msgs: []string{"exit status 4", "the start ends"}, logs: 1},
 		{name: "error", setup: workertest.Setup{Error: "no weights", Code: actions.NotFound}, code: actions.NotFound, msgs: []string{"no weights"}},
 		{name: "plain error", setup: workertest.Setup{Error: "no weights"}, code: actions.Failed, msgs: []string{"no weights"}},
-		{name: "panic", setup: workertest.Setup{Panic: "ouch"}, code: actions.Failed, msgs: []string{"ouch"}, logs: 20},
+		{name: "panic", setup: workertest.Setup{Panic: "ouch"}, code: actions.Failed, msgs: []string{"ouch"}, stack: true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -52,8 +53,8 @@ func TestStartFaults(t *testing.T) {
 					t.Errorf("message %q does not contain %q", e.Msg, msg)
 				}
 			}
-			if len(e.Logs) != test.logs {
-				t.Errorf("got %d lines, want %d: %v", len(e.Logs), test.logs, e.Logs)
+			if more := len(e.Logs) > test.logs; more != test.stack || len(e.Logs) < test.logs {
+				t.Errorf("got %d lines, want %d and a stack %v: %v", len(e.Logs), test.logs, test.stack, e.Logs)
 			}
 		})
 	}

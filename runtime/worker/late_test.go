@@ -49,3 +49,31 @@ func TestLateLinesBelongToNoCall(t *testing.T) {
 		}
 	}
 }
+
+// What is printed while the model is loaded is kept for the first call, up to a bound: the
+// last of it, where a traceback ends.
+func TestLinesOfTheStartAreBounded(t *testing.T) {
+	for _, tt := range []struct {
+		name                string
+		size, lines, wanted int
+	}{
+		{"few", 10, 100, 100},
+		{"many", 10, 5000, tailSize},
+		{"long", 10000, 100, maxTail / (10000 + lineCost)},
+		{"one that is longer", maxLine, 1, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := &logs{tailing: true, log: slog.New(slog.DiscardHandler)}
+			for i := range tt.lines {
+				l.addLocked(actions.Stdout, fmt.Appendf(nil, "%0*d", tt.size, i))
+			}
+			got := l.tailLines()
+			if len(got) != tt.wanted {
+				t.Fatalf("got %d lines, want %d", len(got), tt.wanted)
+			}
+			if last := fmt.Sprintf("%0*d", tt.size, tt.lines-1); got[len(got)-1].Text != last {
+				t.Errorf("got %.20s as the last line, want %.20s", got[len(got)-1].Text, last)
+			}
+		})
+	}
+}

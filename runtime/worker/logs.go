@@ -17,11 +17,12 @@ import (
 )
 
 const (
-	pipeSize = 64 << 10 // what a pipe holds
-	maxLine  = 64 << 10 // a longer line is split
-	maxLogs  = 10 << 20 // what a call may print, each line counted with lineCost
-	lineCost = 32       // what a line costs besides its text
-	tailSize = 20       // the lines that are kept for the error of a start
+	pipeSize = 64 << 10  // what a pipe holds
+	maxLine  = 64 << 10  // a longer line is split
+	maxLogs  = 10 << 20  // what a call may print, each line counted with lineCost
+	lineCost = 32        // what a line costs besides its text
+	tailSize = 1000      // the lines of a start that are kept for its error and the first call
+	maxTail  = 256 << 10 // and their bytes, each line counted with lineCost
 )
 
 // A logs reads what a child prints. The lines of a call go to the call, all others to
@@ -41,6 +42,8 @@ type logs struct {
 	stray   []actions.LogLine
 	tail    []actions.LogLine // the last lines while the model is loaded, until the first call
 	tailing bool
+	// tailBytes are those of tail.
+	tailBytes int
 }
 
 // A stream is one of the two pipes.
@@ -203,10 +206,12 @@ func (l *logs) addLocked(name actions.Stream, text []byte) {
 		l.stray = append(l.stray, line)
 	}
 	if l.tailing {
-		if len(l.tail) == tailSize {
-			l.tail = append(l.tail[:0], l.tail[1:]...)
-		}
+		l.tailBytes += len(text) + lineCost
 		l.tail = append(l.tail, line)
+		for len(l.tail) > tailSize || l.tailBytes > maxTail {
+			l.tailBytes -= len(l.tail[0].Text) + lineCost
+			l.tail[0].Text, l.tail = "", l.tail[1:]
+		}
 	}
 }
 
