@@ -29,7 +29,11 @@ func (a action) code(k Kind, interpreter string) (code string, ok bool) {
 		code = a.node
 	case Go:
 		code = a.golang
-	case Executable, Stub:
+	case Stub: // takes scripts as they are, and of what is base64 only archives
+		if a.python != "" {
+			code = a.executable(k, interpreter)
+		}
+	case Executable:
 		if a.python != "" {
 			code = base64.StdEncoding.EncodeToString([]byte(a.executable(k, interpreter)))
 		}
