@@ -221,10 +221,7 @@ func (srv *server) build(ctx context.Context, r *running) (err error) {
 	})
 	r.all.changed = r.pool.Forget
 	r.trainings = r.openJobs(r.models)
-	r.api, err = srv.openAPI(r.house, r.all, r.listener.Addr(), func(ctx context.Context, a actions.Activation) (actions.Response, error) {
-		return r.front.Activate(ctx, a)
-	})
-	if err != nil {
+	if r.api, err = srv.openAPI(r); err != nil {
 		return err
 	}
 	cfg, err := srv.config(r)
@@ -287,7 +284,7 @@ func (srv *server) config(r *running) (proxy.Config, error) {
 	}
 	cfg := proxy.Config{
 		Entry: entry, Storage: references,
-		Invoker: r.pool, Catalog: r.models, Actions: r.all, Model: srv.model, Ready: r.pool.Ready,
+		Invoker: r.pool, Catalog: withoutCode{r.models}, Actions: r.all, Model: srv.model, Ready: r.pool.Ready,
 		Warm:    func(ctx context.Context, model string) error { return srv.initialize(ctx, r.pool, model) },
 		MaxBody: srv.maxBody, MaxPayload: srv.api.payloadLimit, Grace: graceOf(srv.grace),
 		Stdout: srv.stdout, Stderr: srv.errOut, Log: r.log, Version: release,

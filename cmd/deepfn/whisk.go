@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -76,12 +77,11 @@ type localAPI struct {
 	key        string
 }
 
-// openAPI opens the OpenWhisk of a server that listens on addr. There is none where nobody
+// openAPI opens the OpenWhisk of a server. There is none where nobody
 // could be kept from using it, and none when another server has the data folder; all else
 // works without.
-func (srv *server) openAPI(h *house, models controller.Catalog, addr net.Addr,
-	run func(context.Context, actions.Activation) (actions.Response, error),
-) (localAPI, error) {
+func (srv *server) openAPI(r *running) (localAPI, error) {
+	addr := r.listener.Addr()
 	if !srv.api.on {
 		return localAPI{}, nil
 	}
@@ -90,27 +90,47 @@ func (srv *server) openAPI(h *house, models controller.Catalog, addr net.Addr,
 	case local && api.key == "":
 		api.key = whisk.GuestAuth
 	case api.key == "" && srv.api.asked:
-		h.log.Warn("no OpenWhisk API: on an address that others reach it needs a key of your own, DEEPFN_API_KEY", "address", addr.String())
+		r.log.Warn("no OpenWhisk API: on an address that others reach it needs a key of your own, DEEPFN_API_KEY", "address", addr.String())
 		return localAPI{}, nil
 	case api.key == "":
-		h.log.Info("no OpenWhisk API on an address that others reach; DEEPFN_API_KEY, a key of your own, turns it on", "address", addr.String())
+		r.log.Info("no OpenWhisk API on an address that others reach; DEEPFN_API_KEY, a key of your own, turns it on", "address", addr.String())
 		return localAPI{}, nil
 	case !local && api.key == whisk.GuestAuth:
 		return localAPI{}, usageError{errors.New("--api-key, or DEEPFN_API_KEY: everybody knows this key, and others reach " + addr.String() + "; make one of your own")}
 	}
 	var err error
-	api.store, err = store.Open(store.Config{Path: filepath.Join(h.data, "whisk.db"), Log: h.log})
+	api.store, err = store.Open(store.Config{Path: filepath.Join(r.data, "whisk.db"), Log: r.log})
 	if err != nil {
-		h.log.Warn("no OpenWhisk API: its data cannot be used; name another folder with --data", "error", err)
+		r.log.Warn("no OpenWhisk API: its data cannot be used; name another folder with --data", "error", err)
 		return localAPI{}, nil
 	}
 	api.controller, err = controller.New(controller.Config{
-		Store: api.store, Catalog: models, Run: run, Auth: api.key, APIHost: api.host, MaxPayload: srv.api.payloadLimit, Log: h.log,
+		Store: api.store, Catalog: r.all,
+		Run: func(ctx context.Context, a actions.Activation) (actions.Response, error) {
+			return r.front.Activate(ctx, a)
+		},
+		Warm: func(ctx context.Context, model string) error {
+			defer r.pool.Cool(model)
+			return r.pool.Warm(ctx, model, 1)
+		},
+		Auth: api.key, APIHost: api.host, MaxPayload: srv.api.payloadLimit, ByReference: true,
+		Timeout: srv.actionTimeouts(), Log: r.log,
 	})
 	if err != nil {
 		return localAPI{}, errors.Join(err, api.store.Close())
 	}
 	return api, nil
+}
+
+// actionTimeouts are the time limits that an action may have, in milliseconds: no request
+// may take longer than the server allows, and a minute is OpenWhisk's default.
+func (srv *server) actionTimeouts() controller.Range {
+	most := time.Hour
+	if srv.timeout > 0 {
+		most = min(most, srv.timeout)
+	}
+	ms := max(int(most.Milliseconds()), 100)
+	return controller.Range{Min: 100, Max: ms, Default: min(60_000, ms)}
 }
 
 // tell says how wsk is told of the API. A key of one's own is nobody else's to read.

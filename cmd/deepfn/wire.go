@@ -12,6 +12,8 @@ import (
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/actions/catalog"
 	"github.com/deepfn/deepfn/actions/environment"
+	"github.com/deepfn/deepfn/proxy"
+	"github.com/deepfn/deepfn/runtime/controller"
 	"github.com/deepfn/deepfn/runtime/onnx"
 	"github.com/deepfn/deepfn/runtime/worker/launcher"
 )
@@ -43,7 +45,7 @@ func (s *settings) open() (*house, error) {
 		return nil, err
 	}
 	// What is kept is the user's own. Who needs the folder says so when it is not there.
-	_ = os.MkdirAll(s.data, 0o700)
+	_ = os.MkdirAll(s.modules(), 0o700)
 	python, err := launcher.New(launcher.Config{Dir: s.cache, Threads: s.threads, Devices: s.devices(), Log: log})
 	if err != nil {
 		return nil, err
@@ -188,6 +190,15 @@ func (c *frozen) Model(ctx context.Context, name string) (actions.Model, error) 
 	}
 	c.known[name] = m
 	return m, nil
+}
+
+// withoutCode is a catalog whose list leaves out the code of the API's actions, which have
+// names of their own there.
+type withoutCode struct{ proxy.Catalog }
+
+func (c withoutCode) Models(ctx context.Context) ([]actions.Model, error) {
+	models, err := c.Catalog.Models(ctx)
+	return slices.DeleteFunc(models, func(m actions.Model) bool { return controller.MadeOfCode(m.Name) }), err
 }
 
 // one is a catalog of one model: what `serve MODEL` shows.

@@ -22,6 +22,9 @@ const functionPrefix = "fn-"
 // functionNames are the names that functionName makes.
 var functionNames = regexp.MustCompile(`^` + functionPrefix + `[0-9a-f]{16}$`)
 
+// MadeOfCode says whether a model has a name as the code of an action gets it.
+func MadeOfCode(model string) bool { return functionNames.MatchString(model) }
+
 // functionName names the model of code. What would be another function has another name.
 func functionName(hash, main string, env map[string]string) string {
 	sum := sha256.New()

@@ -166,7 +166,7 @@ func (c *Controller) unprepared(ctx context.Context, f *flight, o *outcome, mode
 // code has become.
 func (f *flight) say(model string, err error) string {
 	text := err.Error()
-	if functionNames.MatchString(model) {
+	if MadeOfCode(model) {
 		text = strings.ReplaceAll(text, model, f.found.name.String())
 	}
 	return text

@@ -23,13 +23,13 @@ func (c *Controller) models(ctx context.Context) ([]actions.Model, error) {
 		return nil, err
 	}
 	return slices.DeleteFunc(slices.Clone(models), func(m actions.Model) bool {
-		return functionNames.MatchString(m.Name)
+		return MadeOfCode(m.Name)
 	}), nil
 }
 
 // systemAction is an action of whisk.system.
 func (c *Controller) systemAction(ctx context.Context, n whisk.Name) (action, error) {
-	if n.Package != modelsPackage || functionNames.MatchString(n.Entity) {
+	if n.Package != modelsPackage || MadeOfCode(n.Entity) {
 		return action{}, notFound()
 	}
 	m, err := c.cfg.Catalog.Model(ctx, n.Entity)
