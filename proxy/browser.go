@@ -18,8 +18,7 @@ const otherSite = "a page of another site has made this request; only programs a
 // machine (DNS rebinding), so a server that listens on a loopback address answers to no
 // other names than those of this machine.
 func crossSite(r *request) bool {
-	host := r.headerText("Host")
-	if r.loopback && !isLocalName(host) {
+	if r.loopback && !isLocalName(r.headerText("Host")) {
 		return true
 	}
 	switch r.headerText("Sec-Fetch-Site") {
@@ -34,12 +33,15 @@ func crossSite(r *request) bool {
 		return false
 	}
 	u, err := url.Parse(origin)
-	return err != nil || u.Host == "" || !strings.EqualFold(u.Host, host)
+	return err != nil || u.Host == "" || !strings.EqualFold(u.Host, r.headerText("Host"))
 }
 
 // headerText returns the first value of a header, "" when there is none.
 func (r *request) headerText(name string) (text string) {
-	if r.header == nil {
+	switch {
+	case r.peek != nil: // takes no memory for what is not there
+		return strings.TrimSpace(string(r.peek.Peek(name)))
+	case r.header == nil:
 		return ""
 	}
 	first := true

@@ -135,7 +135,7 @@ func busyError() *actions.Error {
 
 func (s *Server) tooLargeError() *actions.Error {
 	return actions.Errorf(actions.TooLarge,
-		"the request body is over the limit of %d bytes; send less, or raise the limit of the server", s.cfg.MaxBody)
+		`the request body is over the limit of %d bytes; send less, give large arguments as {"url": "https://…"}, or raise the limit of the server`, s.cfg.MaxBody)
 }
 
 // message is the text of an error for people.

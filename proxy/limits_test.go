@@ -24,8 +24,8 @@ func TestTooLarge(t *testing.T) {
 		path, status string
 		want         string
 	}{
-		{"/run", "200 OK", `{"error":"the request body is over the limit of 1048576 bytes; send less, or raise the limit of the server"}` + "\n"},
-		{"/init", "413 Request Entity Too Large", `{"error":"the request body is over the limit of 1048576 bytes; send less, or raise the limit of the server","code":"too_large"}` + "\n"},
+		{"/run", "200 OK", `{"error":"the request body is over the limit of 1048576 bytes; send less, give large arguments as {\"url\": \"https://…\"}, or raise the limit of the server"}` + "\n"},
+		{"/init", "413 Request Entity Too Large", `{"error":"the request body is over the limit of 1048576 bytes; send less, give large arguments as {\"url\": \"https://…\"}, or raise the limit of the server","code":"too_large"}` + "\n"},
 		{predictPath, "413 Request Entity Too Large", `{"error":"the request body is over…`},
 	}
 	chunk := bytes.Repeat([]byte("a"), 1<<20)

@@ -21,6 +21,7 @@ type request struct {
 	// header calls each for every header of that name, or of any name when it is empty;
 	// nil without headers.
 	header      func(name string, each func(name, value string))
+	peek        peeker         // of the same header; nil without one
 	loopback    bool           // only this machine reaches the server
 	id          string         // what the caller called it, or a new one
 	model, uuid string         // the {model} and {uuid} of the route
@@ -38,6 +39,9 @@ type request struct {
 	// web is the web action that the request is of; nil when it came over HTTP.
 	web *webCall
 }
+
+// A peeker returns the first value of a header, nil when there is none.
+type peeker interface{ Peek(name string) []byte }
 
 // A response is the answer to a request.
 type response struct {

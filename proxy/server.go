@@ -270,6 +270,7 @@ func (s *Server) request(fc *fasthttp.RequestCtx, r *request) {
 		contentType: intern(h.ContentType()),
 		accept:      intern(h.Peek("Accept")),
 		id:          cleanID(string(h.Peek("X-Request-Id"))),
+		peek:        h,
 		loopback:    s.loopback.Load(),
 	}
 	if r.id == "" {
