@@ -13,6 +13,7 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY actions actions
 COPY cmd cmd
+COPY deploy deploy
 COPY proxy proxy
 COPY runtime runtime
 RUN go build -trimpath -ldflags="-s -w" -o /out/bin/deepfn ./cmd/deepfn
