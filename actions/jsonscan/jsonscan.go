@@ -196,6 +196,9 @@ func (s *Scanner) text() bool {
 // escape moves past a backslash and what belongs to it.
 func (s *Scanner) escape() bool {
 	s.pos++
+	if s.pos == len(s.data) {
+		return false
+	}
 	c := s.Peek()
 	s.pos++
 	switch c {

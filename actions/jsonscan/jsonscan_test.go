@@ -38,6 +38,7 @@ func FuzzValid(f *testing.F) {
 // checkValid wants what encoding/json says of data, and of the members of an object.
 func checkValid(t *testing.T, data []byte) {
 	t.Helper()
+	data = data[:len(data):len(data)] // what is behind it is nobody's
 	if len(data) >= MaxDepth {
 		return // it may be nested too deep
 	}
