@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/jsonscan"
 )
 
 // notArguments is what is said of a value that holds no arguments.
@@ -78,10 +79,9 @@ func valueOf(value json.RawMessage) (activation, error) {
 		return activation{}, nil
 	}
 	var a activation
-	sc := &scanner{data: value}
-	sc.space()
-	if !a.takeValue(sc) || !sc.atEnd() {
-		return a, actions.Errorf(actions.Invalid, "Error unmarshaling request: %s", sc.reason().msg)
+	sc := jsonscan.New(value)
+	if !a.takeValue(sc) || !sc.AtEnd() {
+		return a, actions.Errorf(actions.Invalid, "Error unmarshaling request: %s", notScanned(value).msg)
 	}
 	if !utf8.Valid(value) {
 		return a, actions.Errorf(actions.Invalid, "Error unmarshaling request: the body is not UTF-8")

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/jsonscan"
 )
 
 const (
@@ -99,8 +100,8 @@ func (g *given) addBody(r *request) (*jsonError, error) {
 			return nil, nil // no arguments
 		}
 		g.args = r.body
-		return scanMembers(r.body, -1, func(s *scanner, key []byte) bool {
-			raw, ok := s.raw()
+		return scanMembers(r.body, -1, func(s *jsonscan.Scanner, key []byte) bool {
+			raw, ok := s.Raw()
 			if string(key) == "accept" {
 				g.accept = jsonText(raw)
 			}

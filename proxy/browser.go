@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -14,21 +15,26 @@ const otherSite = "a page of another site has made this request; only programs a
 // must neither give a server of a laptop code to run nor read what that server knows.
 //
 // A browser says what it does: Sec-Fetch-Site, which no page can set, and to servers
-// without TLS at least Origin. Neither helps when the page's own name leads to this
-// machine (DNS rebinding), so a server that listens on a loopback address answers to no
-// other names than those of this machine.
+// without TLS at least Origin with each POST. Neither helps when the page's own name leads
+// to this machine (DNS rebinding), so a server that listens on a loopback address answers
+// browsers under no other names than those of this machine. With a GET a browser may say
+// nothing; all others are programs, which may call the server what they like, as a proxy
+// in front of it does.
 func crossSite(r *request) bool {
+	site, origin := r.headerText("Sec-Fetch-Site"), r.headerText("Origin")
+	if site == "" && origin == "" && r.method != http.MethodGet && r.method != http.MethodHead {
+		return false
+	}
 	if r.loopback && !isLocalName(r.headerText("Host")) {
 		return true
 	}
-	switch r.headerText("Sec-Fetch-Site") {
+	switch site {
 	case "same-origin":
 		return false // also behind a proxy that changes Host
 	case "", "none":
 	default: // cross-site, same-site
 		return true
 	}
-	origin := r.headerText("Origin")
 	if origin == "" {
 		return false
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"strings"
@@ -11,6 +12,7 @@ func TestCrossSite(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		headers  string // Name: value, by lines
+		method   string // POST by default
 		loopback bool
 		want     bool
 	}{
@@ -30,7 +32,10 @@ func TestCrossSite(t *testing.T) {
 		{name: "no origin", headers: "Host: localhost:8080\nOrigin: %%%", loopback: true, want: true},
 		{name: "a name that leads here", headers: "Host: evil.example:8080\nOrigin: http://evil.example:8080", loopback: true, want: true},
 		{name: "a name that leads here, same origin", headers: "Host: evil.example:8080\nSec-Fetch-Site: same-origin", loopback: true, want: true},
-		{name: "a name that begins with localhost", headers: "Host: localhost.evil.example", loopback: true, want: true},
+		{name: "a name that begins with localhost", headers: "Host: localhost.evil.example\nOrigin: http://localhost.evil.example", loopback: true, want: true},
+		{name: "a name that leads here, reading", method: "GET", headers: "Host: evil.example", loopback: true, want: true},
+		{name: "a name that leads here, asking", method: "HEAD", headers: "Host: evil.example", loopback: true, want: true},
+		{name: "a program that knows this machine by another name", headers: "Host: models.example.org", loopback: true},
 		{name: "a name of a server for all", headers: "Host: models.example.org"},
 		{name: "address", headers: "Host: 127.0.0.1:8080", loopback: true},
 		{name: "address of version 6", headers: "Host: [::1]:8080", loopback: true},
@@ -44,7 +49,7 @@ func TestCrossSite(t *testing.T) {
 				name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
 				lines = append(lines, [2]string{name, value})
 			}
-			r := &request{loopback: tt.loopback, header: headers(lines...)}
+			r := &request{method: cmp.Or(tt.method, "POST"), loopback: tt.loopback, header: headers(lines...)}
 			if got := crossSite(r); got != tt.want {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/jsonscan"
 )
 
 // A link points to another document.
@@ -288,8 +289,8 @@ func parseBody(r *request) (v actions.Values, bad *jsonError, err error) {
 			return v, nil, err
 		}
 		v.JSON = make(map[string]json.RawMessage, 8)
-		bad = scanObject(r.body, func(s *scanner, key []byte) bool {
-			raw, ok := s.raw()
+		bad = scanObject(r.body, func(s *jsonscan.Scanner, key []byte) bool {
+			raw, ok := s.Raw()
 			v.JSON[string(key)] = raw
 			return ok
 		})

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/deepfn/deepfn/actions/jsonscan"
 )
 
 // A document is a JSON object whose members keep their order.
@@ -40,8 +42,8 @@ func (d *document) add(name string, value any) {
 
 // merge sets all members of a JSON object; of anything else it takes nothing.
 func (d *document) merge(object json.RawMessage) {
-	_ = scanObject(object, func(s *scanner, key []byte) bool {
-		raw, ok := s.raw()
+	_ = scanObject(object, func(s *jsonscan.Scanner, key []byte) bool {
+		raw, ok := s.Raw()
 		if ok {
 			d.set(string(key), raw)
 		}

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/jsonscan"
 )
 
 // An Entry says how the single entrypoint at / works (apache/openwhisk,
@@ -124,8 +125,8 @@ func parseEntry(data []byte) (b entryBody, bad *jsonError) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return b, nil
 	}
-	bad = scanObject(data, func(s *scanner, key []byte) bool {
-		raw, ok := s.raw()
+	bad = scanObject(data, func(s *jsonscan.Scanner, key []byte) bool {
+		raw, ok := s.Raw()
 		if string(raw) == "null" {
 			return ok
 		}
@@ -276,8 +277,8 @@ func entryAnswer(resp response) response {
 // withoutParts is a result without its status and headers.
 func withoutParts(result []byte) json.RawMessage {
 	var rest []byte
-	_ = scanMembers(result, -1, func(s *scanner, key []byte) bool {
-		raw, ok := s.raw()
+	_ = scanMembers(result, -1, func(s *jsonscan.Scanner, key []byte) bool {
+		raw, ok := s.Raw()
 		if name := string(key); ok && name != "statusCode" && name != "headers" {
 			rest = appendPair(rest, name, raw)
 		}
@@ -318,8 +319,8 @@ func (s *Server) entryValue(ctx context.Context, r *request, b *entryBody) (json
 func (s *Server) entryContext(r *request, b *entryBody, value json.RawMessage, raw bool) json.RawMessage {
 	var object []byte
 	if !raw {
-		_ = scanMembers(value, -1, func(s *scanner, key []byte) bool {
-			member, ok := s.raw()
+		_ = scanMembers(value, -1, func(s *jsonscan.Scanner, key []byte) bool {
+			member, ok := s.Raw()
 			if ok && !isContext(string(key)) {
 				object = appendPair(object, string(key), member)
 			}

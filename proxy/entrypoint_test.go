@@ -225,8 +225,11 @@ func TestEntryRefuses(t *testing.T) {
 		t.Errorf("too large: got %d", got.status)
 	}
 	rebound := func(name string, each func(name, value string)) {
-		if name == "Host" {
+		switch name {
+		case "Host":
 			each(name, "evil.example")
+		case "Origin":
+			each(name, "http://evil.example")
 		}
 	}
 	for _, body := range []string{`{"init":{"code":"hello"}}`, `{}`} {

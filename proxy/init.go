@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/jsonscan"
 )
 
 // initOnce is the answer to a second /init.
@@ -210,7 +211,7 @@ func (in *initValue) source() (code []byte, status int, err error) {
 	if len(code) > maxCode/3*4+1024 {
 		return nil, http.StatusBadGateway, longCode(len(code))
 	}
-	if plain(code) != len(code) {
+	if jsonscan.Plain(code) != len(code) {
 		code = []byte(jsonText(in.code))
 	}
 	trimmed := bytes.TrimSpace(code)
@@ -240,13 +241,13 @@ func parseInit(body []byte) (initValue, *jsonError) {
 	var in initValue
 	value := make(map[string]json.RawMessage)
 	kind := byte('n')
-	bad := scanObject(body, func(s *scanner, key []byte) bool {
+	bad := scanObject(body, func(s *jsonscan.Scanner, key []byte) bool {
 		if string(key) == "value" {
-			if kind = s.peek(); kind == '{' {
-				return s.members(value)
+			if kind = s.Peek(); kind == '{' {
+				return s.Members(maxMembers, value)
 			}
 		}
-		return s.value()
+		return s.Value()
 	})
 	if bad == nil && kind != '{' && kind != 'n' {
 		bad = &jsonError{msg: "value is not an object"}
@@ -277,8 +278,8 @@ func parseEnv(raw json.RawMessage) (map[string]string, *jsonError) {
 	if len(raw) == 0 || raw[0] == 'n' {
 		return env, nil
 	}
-	bad := scanObject(raw, func(s *scanner, key []byte) bool {
-		value, ok := s.raw()
+	bad := scanObject(raw, func(s *jsonscan.Scanner, key []byte) bool {
+		value, ok := s.Raw()
 		if !ok {
 			return false
 		}

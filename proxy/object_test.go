@@ -1,13 +1,14 @@
 package proxy
 
 import (
-	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/deepfn/deepfn/actions/jsonscan"
 )
 
 func jsonSamples() []string {
@@ -39,17 +40,17 @@ func FuzzScanObject(f *testing.F) {
 func checkScan(t *testing.T, data []byte) {
 	t.Helper()
 	got := make(map[string]json.RawMessage)
-	bad := scanObject(data, func(s *scanner, key []byte) bool {
-		raw, ok := s.raw()
+	bad := scanObject(data, func(s *jsonscan.Scanner, key []byte) bool {
+		raw, ok := s.Raw()
 		got[string(key)] = raw
 		return ok
 	})
 	nested := 0
-	bad2 := scanObject(data, func(s *scanner, _ []byte) bool {
-		if s.peek() == '{' {
-			return s.object(maxMembers, func(s *scanner, _ []byte) bool { nested++; return s.value() })
+	bad2 := scanObject(data, func(s *jsonscan.Scanner, _ []byte) bool {
+		if s.Peek() == '{' {
+			return s.Object(maxMembers, func(s *jsonscan.Scanner, _ []byte) bool { nested++; return s.Value() })
 		}
-		return s.value()
+		return s.Value()
 	})
 	if (bad == nil) != (bad2 == nil) {
 		t.Errorf("%q: got %v taken apart once, %v twice", data, bad, bad2)
@@ -73,12 +74,12 @@ func TestScanObjectLimits(t *testing.T) {
 	many := func(n int) []byte {
 		return []byte("{" + strings.TrimSuffix(strings.Repeat(`"a":1,`, n), ",") + "}")
 	}
-	value := func(s *scanner, _ []byte) bool { return s.value() }
+	value := func(s *jsonscan.Scanner, _ []byte) bool { return s.Value() }
 	for name, tt := range map[string]struct {
 		data []byte
 		ok   bool
 	}{
-		"deep": {deep(maxDepth - 1), true}, "too deep": {deep(maxDepth), false}, "far too deep": {deep(1 << 20), false},
+		"deep": {deep(jsonscan.MaxDepth - 1), true}, "too deep": {deep(jsonscan.MaxDepth), false}, "far too deep": {deep(1 << 20), false},
 		"many": {many(maxMembers), true}, "too many": {many(maxMembers + 1), false},
 		"many inside": {append(append([]byte(`{"a":`), many(5*maxMembers)...), '}'), true},
 	} {
@@ -86,37 +87,4 @@ func TestScanObjectLimits(t *testing.T) {
 			t.Errorf("%s: got %v, want ok %v", name, bad, tt.ok)
 		}
 	}
-}
-
-func TestPlain(t *testing.T) {
-	for n := range 40 {
-		for _, c := range []byte{'"', '\\', 0, 0x1f} {
-			b := append(bytes.Repeat([]byte{0xff}, n), c)
-			b = append(b, "0123456789"...)
-			if got := plain(b); got != n {
-				t.Errorf("got %d of %q, want %d", got, b, n)
-			}
-		}
-	}
-}
-
-func BenchmarkScanObject(b *testing.B) {
-	data := []byte(`{"value":{"image":"` + strings.Repeat("iVBORw0KGgoAAAAN", 1<<16) + `"}}`)
-	value := func(s *scanner, _ []byte) bool { return s.value() }
-	b.Run("scanner", func(b *testing.B) {
-		b.SetBytes(int64(len(data)))
-		for b.Loop() {
-			if scanObject(data, value) != nil {
-				b.Fatal("not valid")
-			}
-		}
-	})
-	b.Run("json.Valid", func(b *testing.B) {
-		b.SetBytes(int64(len(data)))
-		for b.Loop() {
-			if !json.Valid(data) {
-				b.Fatal("not valid")
-			}
-		}
-	})
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/jsonscan"
 )
 
 // maxID is how long an id of a caller may be.
@@ -103,11 +104,11 @@ type keyed struct {
 // parseActivation takes a /run body apart. Its values are slices of the body.
 func parseActivation(body []byte) (activation, error) {
 	a := activation{others: make([]keyed, 0, 8)}
-	bad := scanObject(body, func(s *scanner, key []byte) bool {
+	bad := scanObject(body, func(s *jsonscan.Scanner, key []byte) bool {
 		if string(key) == "value" {
 			return a.takeValue(s)
 		}
-		raw, ok := s.raw()
+		raw, ok := s.Raw()
 		switch string(key) {
 		case "activation_id":
 			a.id = cleanID(jsonText(raw))
@@ -124,22 +125,22 @@ func parseActivation(body []byte) (activation, error) {
 }
 
 // takeValue moves past the value and keeps it and its members.
-func (a *activation) takeValue(s *scanner) bool {
-	start := s.pos
-	a.kind, a.many, a.values = s.peek(), false, make(map[string]json.RawMessage, 8)
+func (a *activation) takeValue(s *jsonscan.Scanner) bool {
+	start := s.Pos()
+	a.kind, a.many, a.values = s.Peek(), false, make(map[string]json.RawMessage, 8)
 	ok := false
 	if a.kind == '{' {
-		ok = s.object(-1, func(s *scanner, key []byte) bool {
-			raw, ok := s.raw()
+		ok = s.Object(-1, func(s *jsonscan.Scanner, key []byte) bool {
+			raw, ok := s.Raw()
 			if a.many = a.many || len(a.values) == maxMembers; !a.many {
 				a.values[string(key)] = raw
 			}
 			return ok
 		})
 	} else {
-		ok = s.value()
+		ok = s.Value()
 	}
-	a.value = s.data[start:s.pos:s.pos]
+	a.value = s.Since(start)
 	return ok
 }
 
@@ -161,7 +162,7 @@ func jsonText(raw json.RawMessage) string {
 	if len(raw) < 2 || raw[0] != '"' {
 		return ""
 	}
-	if inner := raw[1 : len(raw)-1]; plain(inner) == len(inner) {
+	if inner := raw[1 : len(raw)-1]; jsonscan.Plain(inner) == len(inner) {
 		return string(inner)
 	}
 	var text string

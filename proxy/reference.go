@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/jsonscan"
 )
 
 const (
@@ -190,8 +191,8 @@ func (c *call) members(m actions.Model) map[string]json.RawMessage {
 		return c.values.JSON
 	}
 	members := map[string]json.RawMessage{}
-	_ = scanMembers(c.given.args, -1, func(s *scanner, key []byte) bool {
-		raw, ok := s.raw()
+	_ = scanMembers(c.given.args, -1, func(s *jsonscan.Scanner, key []byte) bool {
+		raw, ok := s.Raw()
 		if !ok {
 			return false
 		}
@@ -297,21 +298,12 @@ func elements(array json.RawMessage) []json.RawMessage {
 		return nil
 	}
 	var list []json.RawMessage
-	s := &scanner{data: array}
-	if !s.open('[') {
-		return nil
-	}
-	for s.peek() != ']' && s.peek() != 0 {
-		raw, ok := s.raw()
-		if !ok {
-			return nil
-		}
+	if !jsonscan.New(array).Array(func(s *jsonscan.Scanner) bool {
+		raw, ok := s.Raw()
 		list = append(list, raw)
-		s.space()
-		if s.peek() == ',' {
-			s.pos++
-			s.space()
-		}
+		return ok
+	}) {
+		return nil
 	}
 	return list
 }
@@ -379,9 +371,8 @@ func (ref *reference) document(kind actions.ArgumentType) (json.RawMessage, erro
 	if kind == actions.TypeString {
 		return quoted(string(data)), nil
 	}
-	s := &scanner{data: data}
-	s.space()
-	if raw, ok := s.raw(); ok && s.atEnd() {
+	s := jsonscan.New(data)
+	if raw, ok := s.Raw(); ok && s.AtEnd() {
 		return raw, nil
 	}
 	return nil, wrongReference(ref.argument, fmt.Sprintf("is given by reference, and what is at %s is not JSON", shownURL(ref.url)))

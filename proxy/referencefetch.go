@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/jsonscan"
 )
 
 // maxFetches is how many references of a request are fetched at one time.
@@ -297,8 +298,8 @@ func (c *call) change(m actions.Model, changed map[string]json.RawMessage, files
 func rewritten(object json.RawMessage, changed map[string]json.RawMessage) json.RawMessage {
 	out := append(make([]byte, 0, len(object)), '{')
 	put := map[string]bool{}
-	_ = scanMembers(object, -1, func(s *scanner, key []byte) bool {
-		raw, ok := s.raw()
+	_ = scanMembers(object, -1, func(s *jsonscan.Scanner, key []byte) bool {
+		raw, ok := s.Raw()
 		value, other := changed[string(key)]
 		if other {
 			if value == nil || put[string(key)] {
@@ -352,9 +353,9 @@ func hasMember(a *actions.Response, name string) bool {
 		return false
 	}
 	found := false
-	bad := scanMembers(a.Data, -1, func(s *scanner, key []byte) bool {
+	bad := scanMembers(a.Data, -1, func(s *jsonscan.Scanner, key []byte) bool {
 		found = found || string(key) == name
-		return s.value()
+		return s.Value()
 	})
 	return bad == nil && found
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/jsonscan"
 )
 
 // train answers POST /v2/models/{model}/train/: the arguments are checked, and the
@@ -50,7 +51,7 @@ func (s *Server) submit(ctx context.Context, c *call, m actions.Model, r *reques
 
 // object is a JSON object, {} when raw is none.
 func object(raw json.RawMessage) json.RawMessage {
-	if scanMembers(raw, -1, func(s *scanner, _ []byte) bool { return s.value() }) != nil {
+	if scanMembers(raw, -1, func(s *jsonscan.Scanner, _ []byte) bool { return s.Value() }) != nil {
 		return json.RawMessage("{}")
 	}
 	return raw

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/jsonscan"
 )
 
 // arguments makes the arguments of the action: the HTTP context, and query and body, or
@@ -93,8 +94,8 @@ func (v *webVisit) bodyMembers(members map[string]json.RawMessage) (json.RawMess
 
 // jsonMembers takes the members of a JSON object; any other JSON is returned as it is.
 func (v *webVisit) jsonMembers(members map[string]json.RawMessage) (json.RawMessage, error) {
-	bad := scanObject(v.body, func(s *scanner, key []byte) bool {
-		raw, ok := s.raw()
+	bad := scanObject(v.body, func(s *jsonscan.Scanner, key []byte) bool {
+		raw, ok := s.Raw()
 		members[string(key)] = raw
 		return ok
 	})

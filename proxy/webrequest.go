@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/jsonscan"
 )
 
 // webRequest makes the HTTP request again that a gateway has made the arguments of a web
@@ -83,9 +84,9 @@ func webHeader(raw json.RawMessage) (http.Header, error) {
 	if len(raw) == 0 || raw[0] != '{' {
 		return header, nil
 	}
-	bad := scanObject(raw, func(s *scanner, key []byte) bool {
+	bad := scanObject(raw, func(s *jsonscan.Scanner, key []byte) bool {
 		name := string(key)
-		value, ok := s.raw()
+		value, ok := s.Raw()
 		if text := jsonText(value); ok && text != "" {
 			header.Add(name, text)
 		}
@@ -111,8 +112,8 @@ func webMembers(value json.RawMessage, r *request, m actions.Model, hasBody bool
 		asText = r.method == http.MethodGet || r.method == http.MethodHead || r.method == http.MethodDelete
 	}
 	text = make(url.Values)
-	bad := scanObject(value, func(s *scanner, key []byte) bool {
-		raw, ok := s.raw()
+	bad := scanObject(value, func(s *jsonscan.Scanner, key []byte) bool {
+		raw, ok := s.Raw()
 		switch name := string(key); {
 		case !ok, strings.HasPrefix(name, webPrefix):
 		case asText:

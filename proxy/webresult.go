@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/deepfn/deepfn/actions/whisk"
+
+	"github.com/deepfn/deepfn/actions/jsonscan"
 )
 
 // answer makes the answer of what has become of the activation. The error of an action is
@@ -97,8 +99,8 @@ func isContainer(raw json.RawMessage) bool { return len(raw) > 0 && (raw[0] == '
 
 // memberOf returns a member of an object, nil when there is none.
 func memberOf(object json.RawMessage, name string) (found json.RawMessage) {
-	_ = scanMembers(object, -1, func(s *scanner, key []byte) bool {
-		raw, ok := s.raw()
+	_ = scanMembers(object, -1, func(s *jsonscan.Scanner, key []byte) bool {
+		raw, ok := s.Raw()
 		if string(key) == name {
 			found = raw
 		}
@@ -127,8 +129,8 @@ type webParts struct {
 // It returns what is wrong, in OpenWhisk's words.
 func parseWebResult(result json.RawMessage) (p webParts, wrong string) {
 	ok := true
-	bad := scanMembers(result, -1, func(s *scanner, key []byte) bool {
-		raw, read := s.raw()
+	bad := scanMembers(result, -1, func(s *jsonscan.Scanner, key []byte) bool {
+		raw, read := s.Raw()
 		switch {
 		case !read:
 			return false
@@ -168,8 +170,8 @@ func headerOf(raw json.RawMessage) (http.Header, bool) {
 		return nil, false
 	}
 	ok := true
-	bad := scanMembers(raw, -1, func(s *scanner, key []byte) bool {
-		value, read := s.raw()
+	bad := scanMembers(raw, -1, func(s *jsonscan.Scanner, key []byte) bool {
+		value, read := s.Raw()
 		name := string(key)
 		ok = ok && read && validName(name) && addValues(header, name, value, 0)
 		return read

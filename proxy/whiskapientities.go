@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/jsonscan"
 	"github.com/deepfn/deepfn/actions/whisk"
 )
 
@@ -152,7 +153,7 @@ func (c *apiCall) object() (json.RawMessage, error) {
 	if len(body) == 0 {
 		return nil, nil
 	}
-	bad := scanMembers(body, -1, func(s *scanner, _ []byte) bool { return s.value() })
+	bad := scanMembers(body, -1, func(s *jsonscan.Scanner, _ []byte) bool { return s.Value() })
 	switch {
 	case bad == nil:
 		return body, nil

@@ -35,8 +35,12 @@ func Valid(data []byte) bool {
 	return s.Value() && s.AtEnd() && utf8.Valid(data)
 }
 
-// Pos returns how many bytes of the data are behind the Scanner.
+// Pos returns how many bytes of the data are behind the Scanner, and Since what is between
+// an earlier Pos and this one.
 func (s *Scanner) Pos() int { return s.pos }
+
+// Since returns the data from pos on that are behind the Scanner.
+func (s *Scanner) Since(pos int) []byte { return s.data[pos:s.pos:s.pos] }
 
 // Object moves past an object and calls member for each of its members, of which there
 // may be limit, or any number if that is negative.
@@ -66,6 +70,32 @@ func (s *Scanner) Object(limit int, member func(s *Scanner, key []byte) bool) bo
 	return false
 }
 
+// Array moves past an array and calls element before each of its elements, which moves it
+// past that and returns whether to go on.
+func (s *Scanner) Array(element func(s *Scanner) bool) bool {
+	if !s.open('[') {
+		return false
+	}
+	if s.Peek() == ']' {
+		return s.shut()
+	}
+	for {
+		if !element(s) {
+			return false
+		}
+		s.Space()
+		switch s.Peek() {
+		case ',':
+			s.pos++
+			s.Space()
+		case ']':
+			return s.shut()
+		default:
+			return false
+		}
+	}
+}
+
 // Members moves past an object of at most limit members and puts them into m; the last of
 // a name stays.
 func (s *Scanner) Members(limit int, m map[string]json.RawMessage) bool {
@@ -80,7 +110,7 @@ func (s *Scanner) Members(limit int, m map[string]json.RawMessage) bool {
 func (s *Scanner) Raw() (json.RawMessage, bool) {
 	start := s.pos
 	ok := s.Value()
-	return s.data[start:s.pos:s.pos], ok
+	return s.Since(start), ok
 }
 
 // Value moves past one value of any type.

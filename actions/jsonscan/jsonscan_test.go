@@ -3,6 +3,7 @@ package jsonscan
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -38,7 +39,7 @@ func FuzzValid(f *testing.F) {
 // checkValid wants what encoding/json says of data, and of the members of an object.
 func checkValid(t *testing.T, data []byte) {
 	t.Helper()
-	data = data[:len(data):len(data)] // what is behind it is nobody's
+	data = slices.Clip(data) // what is behind it is nobody's
 	if len(data) >= MaxDepth {
 		return // it may be nested too deep
 	}
@@ -127,6 +128,29 @@ func TestObject(t *testing.T) {
 	})
 	if diff := cmp.Diff([]string{"a", "x", "bb", "[2]"}, keys); !ok || !s.AtEnd() || diff != "" {
 		t.Errorf("got %v, at %d:\n%s", ok, s.Pos(), diff)
+	}
+}
+
+func TestArray(t *testing.T) {
+	for text, want := range map[string][]string{
+		`[]`: nil, ` [ ] `: nil, `[1]`: {"1"}, `[1 , "a,]" ,[2,3]]`: {"1", `"a,]"`, "[2,3]"},
+		`[1,]`: {"1", "wrong"}, `[1`: {"1", "wrong"}, `[1 2]`: {"1", "wrong"}, `{}`: {"wrong"}, ``: {"wrong"}, `[`: {"wrong"},
+	} {
+		var got []string
+		s := New([]byte(text))
+		if !s.Array(func(s *Scanner) bool {
+			from := s.Pos()
+			ok := s.Value()
+			if ok {
+				got = append(got, string(s.Since(from)))
+			}
+			return ok
+		}) || !s.AtEnd() {
+			got = append(got, "wrong")
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s:\n%s", text, diff)
+		}
 	}
 }
 

@@ -36,7 +36,7 @@ func mayImport() map[string][]string {
 		"actions/jsonscan":          {},
 		"actions/catalog":           {"actions/archive", "actions/disk"},
 		"actions/whisk":             {},
-		"proxy":                     {"actions/whisk"},
+		"proxy":                     {"actions/jsonscan", "actions/whisk"},
 		"proxy/conformance":         {},
 		"deploy":                    {"actions/whisk"},
 		"runtime/store":             {"actions/whisk", "actions/disk"},
