@@ -282,3 +282,25 @@ func TestReport(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", text.String(), want)
 	}
 }
+
+// TestListensOn looks for a socket of this process, which is not a child's.
+func TestListensOn(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed below
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	_, port, err := net.SplitHostPort(ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Wait() })
+	if !listensOn(os.Getpid(), port) || listensOn(cmd.Process.Pid, port) {
+		t.Errorf("got %t for this process and %t for a child, want true and false", listensOn(os.Getpid(), port), listensOn(cmd.Process.Pid, port))
+	}
+}

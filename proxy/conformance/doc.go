@@ -11,6 +11,9 @@
 // takes code of one or more kinds; a case that needs code runs once for each kind, with
 // code that is written for it.
 //
+// A container gets __OW_API_HOST in its environment, as OpenWhisk gives it to all that it
+// starts, and a case may give it more.
+//
 // A request is sent as OpenWhisk's invoker does it: on a connection of its own, as JSON
 // with its length, and the answer must come in time and say its own length.
 package conformance

@@ -62,7 +62,10 @@ func (p *program) start(ctx context.Context, env map[string]string) (container, 
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	own := net.JoinHostPort("127.0.0.1", port)
-	listens := func() bool { return !fixed && accepts(ctx, own) || !taken && accepts(ctx, contract) }
+	onContract := func() bool {
+		return !taken && accepts(ctx, contract) && listensOn(c.cmd.Process.Pid, contractPort)
+	}
+	listens := func() bool { return !fixed && accepts(ctx, own) || onContract() }
 	if err := c.waitUntil(ctx, listens); err != nil {
 		c.close()
 		if taken {

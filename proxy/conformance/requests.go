@@ -127,7 +127,7 @@ func unknownPath(t *trial) {
 func lengths(t *trial) {
 	t.loadEcho()
 	for _, n := range []int{0, 1, 1 << 10, 2 << 10, 4 << 10, 64 << 10, 1<<20 - 100} {
-		args := map[string]any{"text": strings.Repeat("é", n/2)}
+		args := map[string]any{"text": strings.Repeat("x", n)}
 		r := t.run(args)
 		t.want(&r, args)
 		if r.length != int64(len(r.body)) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -236,18 +237,25 @@ func (r *runner) try(ctx context.Context, c *testCase, kind Kind) *trial {
 // container starts a container, unless there is only one.
 func (r *runner) container(ctx context.Context, env map[string]string) (container, error) {
 	if r.target.has().fresh {
-		return r.target.start(ctx, env)
+		return r.target.start(ctx, platformEnv(env))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.shared == nil {
-		cont, err := r.target.start(ctx, env)
+		cont, err := r.target.start(ctx, nil)
 		if err != nil {
 			return nil, err
 		}
 		r.shared = cont
 	}
 	return r.shared, nil
+}
+
+// platformEnv is what OpenWhisk gives to every container when it starts it, and more.
+func platformEnv(more map[string]string) map[string]string {
+	env := map[string]string{"__OW_API_HOST": "http://127.0.0.1:3233"}
+	maps.Copy(env, more)
+	return env
 }
 
 // shareEcho initialises the only container with an echo, once.

@@ -57,7 +57,7 @@ func (t *trial) fresh(env map[string]string) {
 	}
 	t.cont.close()
 	t.cont = &remote{} // nothing to close if the start fails
-	cont, err := t.runner.target.start(t.ctx, env)
+	cont, err := t.runner.target.start(t.ctx, platformEnv(env))
 	if err != nil {
 		t.failf("another container did not start: %v", err)
 	}
