@@ -47,8 +47,8 @@ const (
 	Internal Code = "internal"
 )
 
-// ErrDied is in the chain of an Unavailable when the process of a model has ended by itself
-// during the request, and was not ended by the server.
+// ErrDied is in the chain of an Unavailable when the process of a model has exited during
+// the request, and was not ended by the server or by a signal.
 var ErrDied = errors.New("the process of the model died")
 
 // An Error is an error that a caller can act on.

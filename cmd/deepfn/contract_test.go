@@ -177,7 +177,7 @@ func TestContract(t *testing.T) {
 		{situation: "no result", body: "nothing", status: 502, want: notADictionary, container: destroyed, sentinels: 1, process: "same"},
 		{situation: "sys.exit", body: "sys.exit", status: 400, want: `{"error":"command exited"}`, container: destroyed, sentinels: 1, logs: "exit status 1", process: "new"},
 		{situation: "_exit", body: "os._exit", status: 400, want: `{"error":"command exited"}`, container: destroyed, sentinels: 1, logs: "does os._exit\n", process: "new"},
-		{situation: "killed, as for want of memory", body: "kill", status: 400, want: `{"error":"command exited"}`, container: destroyed, sentinels: 1, logs: "does kill\n", process: "new"},
+		{situation: "killed, as for want of memory", body: "kill", status: 200, want: "~signal: killed", container: kept, sentinels: 1, logs: "does kill\n", process: "new"},
 		{situation: "over the deadline", body: `{"value":{"do":"sleep"},"deadline":"SOON"}`, status: 200, want: `{"error":"the call took longer than it was allowed to"}`, container: kept, sentinels: 1, process: "same"},
 		{situation: "over the limit", body: "large", status: 200, want: "~result_to", container: kept, sentinels: 1, process: "same"},
 		{situation: "what the platform says", body: `{"value":{"do":"env"},"namespace":"zzz","api_key":"abc","deadline":"123"}`, status: 200, want: `{"__OW_NAMESPACE": "zzz", "__OW_API_KEY": "abc", "__OW_DEADLINE": "123"}`, container: kept, sentinels: 1},
@@ -213,17 +213,17 @@ func TestContractOfExecutables(t *testing.T) {
 	p.serve(&p.stdout)
 	c := &contract{process: p}
 	for _, r := range []row{
-		{situation: "init: it exits", path: "/init", body: initOf("#!/bin/bash\necho hi\nexit 3\n"), status: 502, want: "~Cannot start action", container: destroyed, sentinels: 1, logs: "hi\n"},
+		{situation: "init: it exits", path: "/init", body: initOf("#!/bin/bash\necho hi\nexit 3\n"), status: 502, want: `{"error":"cannot start action: command exited"}`, container: destroyed, sentinels: 1, logs: "hi\n"},
 		{situation: "init: ready", path: "/init", body: initOf(loopScript), status: 200, want: `{"ok":true}`, container: kept},
 		{situation: "an error in the result", body: `{}`, status: 200, want: `{"error": "sorry"}`, container: kept, sentinels: 1, logs: "does something\n" + whiskSentinel, process: "same"},
 		{situation: "array", body: `{"value":["a","b"]}`, status: 200, want: `["a","b"]`, container: kept, sentinels: 1},
-		{situation: "a string", body: "string", status: 502, want: notADictionary, container: destroyed, sentinels: 1, logs: "not json", process: "same"},
+		{situation: "a string", body: "string", status: 502, want: notADictionary, container: destroyed, sentinels: 1, process: "same"},
 		{situation: "null", body: "null", status: 502, want: notADictionary, container: destroyed, sentinels: 1, process: "same"},
 		{situation: "not JSON as an answer", body: "garbage", status: 502, want: notADictionary, container: destroyed, sentinels: 1, logs: "not a line of JSON", process: "new"},
 		// When they come apart the first is the answer. The second is nobody's either way.
 		{situation: "two answers", body: "twice", status: 200, want: "~{", container: kept, sentinels: 1, process: "new"},
 		{situation: "it exits", body: "exit", status: 400, want: `{"error":"command exited"}`, container: destroyed, sentinels: 1, logs: "exit status 3", process: "new"},
-		{situation: "it is killed", body: "kill", status: 400, want: `{"error":"command exited"}`, container: destroyed, sentinels: 1, logs: "signal: killed", process: "new"},
+		{situation: "it is killed", body: "kill", status: 200, want: "~the command exited: signal: killed", container: kept, sentinels: 1, process: "new"},
 	} {
 		t.Run(r.situation, func(t *testing.T) { c.check(t, r) })
 	}

@@ -103,10 +103,10 @@ func TestWrongAnswers(t *testing.T) {
 		msg  string
 		kept bool
 	}{
-		{"null", knobs{Raw: "null\n"}, actions.NoAnswer, "answer is \"null\"", true},
-		{"a number", knobs{Raw: "17\n"}, actions.NoAnswer, "answer is \"17\"", true},
-		{"a string", knobs{Raw: "\"x\"\n"}, actions.NoAnswer, "answer is \"\\\"x\\\"\"", true},
-		{"a long string", knobs{Raw: "\"" + strings.Repeat("x", 1000) + "\"\n"}, actions.NoAnswer, "…", true},
+		{"null", knobs{Raw: "null\n"}, actions.NoAnswer, "", true},
+		{"a number", knobs{Raw: "17\n"}, actions.NoAnswer, "", true},
+		{"a string", knobs{Raw: "\"x\"\n"}, actions.NoAnswer, "", true},
+		{"a long string", knobs{Raw: "\"" + strings.Repeat("x", 1000) + "\"\n"}, actions.NoAnswer, "", true},
 		{"not JSON", knobs{Raw: "XXX\n"}, actions.NoAnswer, "not a line of JSON: \"XXX\"", false},
 		{"not UTF-8", knobs{Bytes: []byte("[\"\xff\"]\n")}, actions.NoAnswer, "not a line of JSON", false},
 		{"empty", knobs{Raw: "\n"}, actions.NoAnswer, "not a line of JSON: \"\"", false},
@@ -116,7 +116,7 @@ func TestWrongAnswers(t *testing.T) {
 		{"pretty", knobs{Raw: "{\n  \"a\": 1\n}\n"}, actions.Failed, "more than one line", false},
 		{"half a line and exit", knobs{Raw: "{\"a\"", Exit: 3}, actions.Exited, "the command exited in the middle of its answer, after 4 bytes: exit status 3", false},
 		{"exit", knobs{Exit: 5}, actions.Exited, "the command exited: exit status 5", false},
-		{"killed", knobs{Kill: true}, actions.Exited, "the command exited: signal: killed", false},
+		{"killed", knobs{Kill: true}, actions.Unavailable, "the command exited: signal: killed", false},
 		{"closes descriptor 3", knobs{Close: true}, actions.Failed, "it closed descriptor 3", false},
 		{"too long", knobs{Size: 4<<20 + 1}, actions.TooLarge, "longer than 4194304 bytes", true},
 		{"much too long", knobs{Size: 40 << 20}, actions.Failed, "it wrote a line of more than", false},
@@ -125,9 +125,9 @@ func TestWrongAnswers(t *testing.T) {
 			w := startModel(t, model(startPlain))
 			before := pid(t, w, knobs{PID: true})
 			_, err := w.Call(t.Context(), test.k.request())
-			if test.code == actions.NoAnswer { // the words are OpenWhisk's, and the log says more
+			if test.code == actions.NoAnswer { // the words are OpenWhisk's; of what is not JSON the log says more
 				wantError(t, err, test.code, "The action did not return a dictionary or array.")
-				if got := logsOf(err); !strings.Contains(got, test.msg) {
+				if got := logsOf(err); !strings.Contains(got, test.msg) || test.msg == "" && got != "" {
 					t.Errorf("got logs %q, want %q in them", got, test.msg)
 				}
 			} else {

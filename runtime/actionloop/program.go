@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
@@ -291,9 +292,9 @@ func (p *Program) exchange(pieces line) (answer []byte, untouched bool, err erro
 		answer, err = check(reply)
 	}
 	if wrong, ok := errors.AsType[*actions.Error](err); ok {
-		// To the log of this request.
-		_, _ = fmt.Fprintf(os.Stderr, "deepfn: the executable's answer is %v\n", wrong.Err)
+		// OpenWhisk's suites want no log of an answer that is JSON and no result.
 		if l.answered = !errors.Is(err, errNotJSON); !l.answered {
+			_, _ = fmt.Fprintf(os.Stderr, "deepfn: the executable's answer is %v\n", wrong.Err)
 			p.drop()
 		}
 		return nil, false, err
@@ -306,7 +307,8 @@ func (p *Program) exchange(pieces line) (answer []byte, untouched bool, err erro
 	return answer, false, nil
 }
 
-// endedError is the error of a request during which the executable has ended.
+// endedError is the error of a request during which the executable has ended. One that was
+// killed, as the kernel does for want of memory, did not end itself.
 func (p *Program) endedError(err error) error {
 	when := ""
 	if !p.loop.answered {
@@ -315,7 +317,11 @@ func (p *Program) endedError(err error) error {
 	if inside := err.Error(); inside != errEnded.Error() {
 		when += inside[len(errEnded.Error()):]
 	}
-	return actions.Errorf(actions.Exited, "the command exited%s: %s", when, p.loop.cmd.State())
+	code, state := actions.Exited, p.loop.cmd.State()
+	if strings.HasPrefix(state, "signal") {
+		code = actions.Unavailable
+	}
+	return actions.Errorf(code, "the command exited%s: %s", when, state)
 }
 
 // check returns an answer if it is an object or a list, else NoAnswer. After a line that is

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -298,11 +299,12 @@ func (w *Worker) lost(ctx context.Context, err error) error {
 	return failure
 }
 
-// endedItself says that nobody has ended the process, which is dead.
+// endedItself says that the process, which is dead, has exited: it was ended neither by
+// this one nor by a signal, as the kernel sends for want of memory.
 func (w *Worker) endedItself() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.cause == nil && w.err != nil
+	return w.cause == nil && w.err != nil && strings.HasPrefix(w.proc.state, exitStatus)
 }
 
 // endLogs returns the lines of the call.

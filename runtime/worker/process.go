@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"sync"
 	"syscall"
 
@@ -117,6 +118,9 @@ func ending(state *os.ProcessState, err error) string {
 	return ended(ws)
 }
 
+// exitStatus begins the state of a process that has exited.
+const exitStatus = "exit status "
+
 // ended says how a process ended, in the words of os.ProcessState.
 func ended(ws syscall.WaitStatus) string {
 	switch {
@@ -127,7 +131,7 @@ func ended(ws syscall.WaitStatus) string {
 	case ws.Signaled():
 		return fmt.Sprintf("signal: %v", ws.Signal())
 	default:
-		return fmt.Sprintf("exit status %d", ws.ExitStatus())
+		return exitStatus + strconv.Itoa(ws.ExitStatus())
 	}
 }
 
