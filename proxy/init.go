@@ -27,11 +27,16 @@ const maxCode = 48 << 20
 // cannotStart begins what is said of code that cannot be run.
 const cannotStart = "Cannot start action: "
 
+// programEnded is what OpenWhisk's suites want to read when a program does not start. Why
+// it did not is in the log.
+const programEnded = "cannot start action: command exited"
+
 // An action is what /run runs.
 type action struct {
 	model    string
 	verb     actions.Verb
 	imported bool // the code of /init
+	program  bool // which is an executable
 }
 
 // init answers POST /init. The first one wins and later ones are refused, until it has
@@ -88,7 +93,11 @@ func (s *Server) refuseInit(ctx context.Context, r *request, in initValue, a act
 	} else if a.imported {
 		shown := *e
 		shown.Msg = cannotStart + message(e)
-		e, logs = &shown, append(slices.Clone(logs), actions.LogLine{Stream: actions.Stderr, Text: shown.Msg})
+		logs = append(slices.Clone(logs), actions.LogLine{Stream: actions.Stderr, Text: shown.Msg})
+		if a.program && (e.Code == actions.Failed || e.Code == actions.Invalid) {
+			shown.Msg = programEnded
+		}
+		e = &shown
 	}
 	s.log.WarnContext(ctx, "init refused", "model", short(a.model), "request_id", r.id, "error", err.Error())
 	if len(logs) > 0 {
@@ -153,7 +162,7 @@ func (s *Server) importCode(ctx context.Context, in initValue, code []byte) (act
 	}
 	a := action{verb: actions.Predict, imported: true}
 	m, err := s.cfg.Catalog.Import(ctx, actions.Source{Name: name, Main: in.main, Data: code, Env: in.env})
-	a.model = m.Name
+	a.model, a.program = m.Name, m.Runtime == actions.Executable
 	return a, http.StatusBadGateway, err
 }
 

@@ -133,7 +133,7 @@ func TestInitCode(t *testing.T) {
 		{name: "shell script", code: loop, init: 200, run: `{"hello": "shell"}`, out: "got {"},
 		{name: "zip with exec", code: zipped(t, map[string]string{"*exec": loop}), init: 200, run: `{"hello": "shell"}`, out: "got {"},
 		{name: "zip with exec without its mode", code: zipped(t, map[string]string{"exec": loop}), init: 200, run: `{"hello": "shell"}`, out: "got {"},
-		{name: "shell script that ends", code: "#!/bin/bash\necho hi\nexit 3\n", init: 502, initBody: "Cannot start action", out: "hi"},
+		{name: "shell script that ends", code: "#!/bin/bash\necho hi\nexit 3\n", init: 502, initBody: "cannot start action: command exited", out: "hi", err: "exit status 3"},
 		{name: "program", code: base64.StdEncoding.EncodeToString(hello), init: 200, value: `{"name":"Mike"}`, run: `{"message":"Hello, Mike!","word":"xyz"}`, out: "name=Mike\n"},
 		{name: "zip with a program", code: zipped(t, map[string]string{"*exec": string(hello)}), init: 200, value: `{"name":"Mike"}`, run: `{"message":"Hello, Mike!","word":"xyz"}`, out: "name=Mike\n"},
 		{name: "sentinel of its own", code: "def main(args):\n    print('" + strings.TrimSpace(whiskSentinel) + "')\n    return {}\n", init: 200, run: `{}`, out: "(sentinel)\n"},
