@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -22,6 +23,9 @@ import (
 
 // *controller.Controller is what the front wants.
 var _ proxy.Controller = (*controller.Controller)(nil)
+
+// keyVariable has the key of the API.
+const keyVariable = "DEEPFN_API_KEY"
 
 // apiSettings say whether and how a server answers OpenWhisk's API.
 type apiSettings struct {
@@ -56,7 +60,11 @@ func (a *apiSettings) resolve(flags *pflag.FlagSet, getenv func(string) string) 
 		return usageError{errors.New("--payload-limit wants 0 or more")}
 	}
 	if !flags.Changed("api-key") {
-		a.key = getenv("DEEPFN_API_KEY")
+		a.key = getenv(keyVariable)
+	}
+	// Models and the code of actions inherit the environment, and have no business with it.
+	if err := os.Unsetenv(keyVariable); err != nil {
+		return err
 	}
 	if user, key, ok := strings.Cut(a.key, ":"); a.key != "" && (!ok || user == "" || key == "") {
 		return usageError{errors.New("--api-key, or DEEPFN_API_KEY: want UUID:KEY, such as $(uuidgen):$(openssl rand -hex 32)")}

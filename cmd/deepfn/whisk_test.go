@@ -364,3 +364,14 @@ func TestWhiskSettings(t *testing.T) {
 		}
 	}
 }
+
+// A function does not see the key of the server that runs it.
+func TestWhiskKeyStaysHere(t *testing.T) {
+	p := newServer(t)
+	p.env = append(p.env, "DEEPFN_API_KEY=me:0123456789abcdef", "OTHER=seen")
+	p.serve(&p.stdout, lay(t, "env.py", "import os\ndef main(args):\n    return {n: os.environ.get(n) for n in ('DEEPFN_API_KEY', 'OTHER')}\n"),
+		"--python", current(t))
+	if r := p.run(`{}`); r.body != `{"DEEPFN_API_KEY": null, "OTHER": "seen"}` {
+		t.Errorf("got %d %s", r.status, r.body)
+	}
+}
