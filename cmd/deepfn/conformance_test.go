@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/deepfn/deepfn/proxy/conformance"
+)
+
+// TestConformance runs every case against deepfn itself, with Python and with
+// executables: all that apply pass, and each that does not says why.
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := conformance.Run(t.Context(), conformance.Config{
+		Exec:        "exec '" + self + "' serve --data data --cache cache --log-level warn --python '" + current(t) + "'",
+		Env:         environ(t),
+		Interpreter: current(t),
+		Parallel:    2,
+		Progress: func(r conformance.Result) {
+			if r.Outcome == conformance.Failed {
+				t.Errorf("%s %s: %s", r.Number, r.Name, r.Reason)
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range report.Results {
+		if r.Outcome == conformance.NotApplicable && r.Reason == "" {
+			t.Errorf("%s %s does not apply, and does not say why", r.Number, r.Name)
+		}
+	}
+	if passed := report.Count(conformance.Passed); len(report.Kinds) != 2 || passed < 75 {
+		t.Errorf("%d cases passed with code of the kinds %v, want at least 75 with python and executable", passed, report.Kinds)
+	}
+}
+
+// TestConformanceOfModel runs the cases against a container that has its model already.
+func TestConformanceOfModel(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := lay(t, "hello.py", "def main(args):\n    return {'hello': args.get('name', 'world')}\n")
+	report, err := conformance.Run(t.Context(), conformance.Config{
+		Exec:  "exec '" + self + "' serve '" + file + "' --data data --cache cache --log-level warn --python '" + current(t) + "'",
+		Env:   environ(t),
+		Match: regexp.MustCompile(`^(#1|#2|#41|#42|#43|G24|G26) `),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range report.Results {
+		if r.Outcome != conformance.Passed {
+			t.Errorf("%s %s: %s: %s", r.Number, r.Name, r.Outcome, r.Reason)
+		}
+	}
+	if !report.Stub || len(report.Results) != 7 {
+		t.Errorf("%d cases ran, stub %t; want 7 and a container with an action", len(report.Results), report.Stub)
+	}
+}
+
+func TestConformanceCommand(t *testing.T) {
+	t.Parallel()
+	nothing := func(string) string { return "" }
+	for _, c := range []struct {
+		args   []string
+		code   int
+		stdout string
+		stderr string
+	}{
+		{args: []string{"--list"}, stdout: "#69   node"},
+		{args: []string{"--list", "--run", "zip whose"}, stdout: "G9    gaps"},
+		{args: nil, code: exitUsage, stderr: "want one of --exec, --image and --url"},
+		{args: []string{"--url", "http://127.0.0.1:1", "--exec", "true"}, code: exitUsage, stderr: "want one of"},
+		{args: []string{"--exec", "true", "--restart", "true"}, code: exitUsage, stderr: "--restart is for --url"},
+		{args: []string{"--exec", "true", "--kind", "cobol"}, code: exitUsage, stderr: "--kind cobol: want auto"},
+		{args: []string{"--exec", "true", "--run", "("}, code: exitUsage, stderr: "--run (:"},
+		{args: []string{"--exec", "echo oh dear; exit 7"}, code: exitUnavailable, stderr: "oh dear"},
+	} {
+		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
+			t.Parallel()
+			var stdout, stderr bytes.Buffer
+			code := run(t.Context(), program{
+				args:  append([]string{"conformance", "openwhisk"}, c.args...),
+				stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, getenv: nothing,
+			})
+			if code != c.code || !strings.Contains(stdout.String(), c.stdout) || !strings.Contains(stderr.String(), c.stderr) {
+				t.Errorf("got %d\n%s\n%s, want %d with %q and %q", code, stdout.String(), stderr.String(), c.code, c.stdout, c.stderr)
+			}
+		})
+	}
+}
+
+// TestConformanceReports checks a server that a test has started, of which it has the
+// address only: what the command prints, its files, and the exit code when a case fails.
+func TestConformanceReports(t *testing.T) {
+	t.Parallel()
+	p := newServer(t)
+	p.serve(&p.stdout, "--python", current(t))
+	junit, report := t.TempDir()+"/junit.xml", t.TempDir()+"/report.json"
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), program{
+		args: []string{
+			"conformance", "openwhisk", "--url", p.base, "--kind", "python", "--run", "^(#2|#4|#9) ",
+			"--timeout", (20 * time.Second).String(), "--junit", junit, "--json", report,
+		},
+		stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, getenv: func(string) string { return "" },
+	})
+	if code != exitOK || !strings.Contains(stdout.String(), "\n2 pass, 0 fail, 1 do not apply; ") {
+		t.Errorf("got %d\n%s\n%s", code, stdout.String(), stderr.String())
+	}
+	for file, want := range map[string]string{junit: `name="#4 fail to initialize a second time"`, report: `"number": "#9"`} {
+		if text, err := os.ReadFile(file); err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s: %v, want %s in it: %s", file, err, want, text)
+		}
+	}
+}
