@@ -105,7 +105,7 @@ func pidOf(t *testing.T, r reply) int {
 func (p *process) unharmed() {
 	p.t.Helper()
 	metrics := p.mustGet("/metrics").body
-	for _, line := range strings.Split(metrics, "\n") {
+	for line := range strings.SplitSeq(metrics, "\n") {
 		name, value, _ := strings.Cut(line, " ")
 		name, _, _ = strings.Cut(name, "{")
 		want, ok := map[string]string{"deepfn_cold_starts_total": "1", "deepfn_idle_stops_total": "0", "deepfn_instance_deaths_total": "0"}[name]

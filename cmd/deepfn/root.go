@@ -70,7 +70,7 @@ func newRoot(p program) *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("unknown command %q; there are serve, invoke, models, add, remove, deploy, undeploy, status, logs and version", args[0])}
+				return usageError{fmt.Errorf("unknown command %q; there are serve, invoke, models, add, remove, deploy, undeploy, status, logs, conformance and version", args[0])}
 			}
 			return cmd.Help()
 		},
