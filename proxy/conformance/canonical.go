@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// texts that the suites want, byte for byte.
+// bodies that the suites want; byte for byte only those of the Go proxy's own units.
 const (
 	missingCode = `{"error":"Missing main/no code to execute."}`
 	noBinary    = `{"error":"The action failed to generate or locate a binary. See logs for details."}`
@@ -58,7 +58,7 @@ func initNoContent(t *trial) {
 	r := t.post("/init", "{}")
 	t.wantInitWithout(&r)
 	if !t.runner.traits.stub {
-		t.wantText(&r, missingCode, noBinary)
+		t.wantJSON(&r, missingCode, noBinary)
 	}
 }
 
@@ -80,7 +80,7 @@ func notAnObject(t *trial) {
 	})
 	r := t.post("/run", "{}")
 	t.wantRefused(&r)
-	t.wantText(&r, notADict, notADictOld)
+	t.wantJSON(&r, notADict, notADictOld)
 	if t.kind == Node || t.kind == Stub { // they print what they got instead
 		t.logged(1, "", "")
 		return
@@ -92,7 +92,7 @@ func initTwice(t *trial) {
 	t.loadEcho()
 	r := t.init(t.code(echo()), "main", nil)
 	t.wantRefused(&r)
-	t.wantText(&r, onlyOnceOut)
+	t.wantJSON(&r, onlyOnceOut)
 	if p, known := t.sentinels(0); known && !strings.Contains(p.stdout+p.stderr, onlyOnce) {
 		t.failf("what the container printed does not say %q", onlyOnce)
 	}

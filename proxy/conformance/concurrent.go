@@ -19,7 +19,7 @@ func initsAtOnce(t *trial) {
 			continue
 		}
 		t.wantStatus(r, http.StatusForbidden)
-		t.wantText(r, onlyOnceOut)
+		t.wantJSON(r, onlyOnceOut)
 	}
 	if good != 1 {
 		t.failf("%d of 8 inits at once got 200, want 1", good)

@@ -132,6 +132,22 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestSpaces checks a container that writes JSON with spaces, as Python does: bodies are
+// compared as JSON, but in the cases of the Go proxy's units, which compare bytes.
+func TestSpaces(t *testing.T) {
+	t.Parallel()
+	report := check(t, Config{Exec: fakeCommand(t, "spaced"), Kinds: []Kind{Python}, Parallel: 2}, "^(#2|#3|#4|#5|#23|G28) ")
+	for _, r := range report.Results {
+		want := Passed
+		if r.Number == "#23" {
+			want = Failed
+		}
+		if r.Outcome != want {
+			t.Errorf("%s %s: got %s, want %s: %s", r.Number, r.Name, r.Outcome, want, r.Reason)
+		}
+	}
+}
+
 // TestAddress checks one container that is not restarted: it is initialised once.
 func TestAddress(t *testing.T) {
 	t.Parallel()

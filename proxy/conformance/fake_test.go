@@ -80,6 +80,9 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		status, answer = f.run(body)
 	}
+	if f.fault == "spaced" {
+		answer = spaced(answer)
+	}
 	if answer == "hang up" {
 		panic(http.ErrAbortHandler)
 	}
@@ -92,6 +95,11 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(status)
 	}
 	_, _ = io.WriteString(w, answer)
+}
+
+// spaced writes an object of texts as Python's json does, with spaces.
+func spaced(answer string) string {
+	return strings.ReplaceAll(answer, `":"`, `": "`)
 }
 
 func refusal(text string) string { return encode(map[string]any{"error": text}) + "\n" }

@@ -59,7 +59,7 @@ func oneAtOnce(t *trial) {
 		t.whole(r)
 		statuses[r.status]++
 		if r.status == http.StatusForbidden {
-			t.wantText(r, `{"error":"`+busy+`"}`)
+			t.wantJSON(r, `{"error":"`+busy+`"}`)
 		}
 	}
 	if !reflect.DeepEqual(statuses, map[int]int{http.StatusOK: 1, http.StatusForbidden: 1}) {

@@ -78,7 +78,7 @@ func stubScript(t *trial) {
 	t.loadCode("", "main")
 	r := t.post("/run", "null")
 	t.wantStatus(&r, http.StatusBadGateway)
-	t.wantText(&r, notADict)
+	t.wantJSON(&r, notADict)
 	t.logged(1, "error", "")
 }
 

@@ -183,6 +183,15 @@ func (t *trial) wantError(r *reply) {
 	}
 }
 
+// wantJSON fails unless the body is one of these documents, compared as JSON: that is how
+// OpenWhisk's own suites compare what a container answers.
+func (t *trial) wantJSON(r *reply, documents ...string) {
+	got := decode(r.body)
+	if !slices.ContainsFunc(documents, func(want string) bool { return reflect.DeepEqual(got, decode([]byte(want))) }) {
+		t.failf("%s: got %s, want the body %s", r.what, r.got(), strings.Join(documents, " or "))
+	}
+}
+
 // wantText fails unless the body is one of the texts, byte for byte, but for the end of
 // the last line.
 func (t *trial) wantText(r *reply, texts ...string) {
