@@ -103,6 +103,8 @@ func TestInitCode(t *testing.T) {
 		{name: "no result", code: "def main(args):\n    pass\n", init: 200, status: 502, run: notADictionary, quiet: true},
 		{name: "coroutine", code: "async def main(args):\n    return {'a': 1}\n", init: 200, run: `{"a": 1}`, quiet: true},
 		{name: "another main", code: "def niam(args):\n    return {'niam': 1}\n", main: "niam", init: 200, run: `{"niam": 1}`, quiet: true},
+		{name: "main is predict", code: "def predict(args):\n    return {'got': args}\n", main: "predict", init: 200, value: `{"q":1}`, run: `{"got": {"q": 1}}`, quiet: true},
+		{name: "predict by name", code: "def predict(q: int):\n    return {'got': q}\n", main: "predict", init: 200, value: `{"q":1}`, run: `{"got": 1}`, quiet: true},
 		{name: "no such main", code: echo, main: "niam", init: 502, initBody: "has no function niam", err: "has no function niam"},
 		{name: "no function", code: "x = 1\n", init: 502, initBody: "neither get_predict_args, nor main(args)", err: "Cannot start action"},
 		{

@@ -25,7 +25,8 @@ type Spec struct {
 	Module string `json:"module,omitempty"`
 	// EntryPoint is the name of an entry point of the group deepaas.v2.model.
 	EntryPoint string `json:"entry_point,omitempty"`
-	// Main is the function of a plain file. The default is main, else predict.
+	// Main is the function of a plain file. The default is main, else predict. That of a
+	// name is called as main(args) is, also predict(args).
 	Main string `json:"main,omitempty"`
 	// Interpreter is the path of the interpreter, absolute or in the action's folder. The
 	// default is one that has the Requirements.

@@ -3,7 +3,8 @@
 A file with ``main(args)`` is called as OpenWhisk's Python runtime calls it: with the
 arguments as one dict or list, files among them in base64. ``predict(image: bytes, top: int
 = 3)`` takes its arguments by name; the annotations say what is converted and what is
-refused. ``train``, ``warm`` and ``get_metadata`` may stand beside either.
+refused. ``predict(args)`` that the caller names as main is called as main is.
+``train``, ``warm`` and ``get_metadata`` may stand beside either.
 
 What the platform says of an activation is in the environment during the call. It is the
 environment of the whole process: a function that runs several calls at a time must not
@@ -25,6 +26,8 @@ from .module import completed, imports, plain
 from .parameters import Parameters, as_text, signature
 from .words import FROM_CONTEXT, FROM_FORM, FROM_QUERY, Call, Failure, Model, Store, Text, Values
 
+#: Names of a second parameter that gets the Context.
+CONTEXT_NAMES = ("context", "ctx", "_context", "_ctx", "_")
 NOT_AN_OBJECT = "The action did not return a dictionary or array."
 
 
@@ -36,7 +39,7 @@ def find(namespace: Union[ModuleType, Mapping[str, Any]], main: str = "") -> Opt
     names = namespace if isinstance(namespace, Mapping) else vars(namespace)
     for name in (main,) if main else ("main", "predict"):
         if callable(names.get(name)):
-            return Function(names, name, names[name])
+            return Function(names, name, names[name], asked=bool(main))
     return None
 
 
@@ -73,15 +76,26 @@ class _FunctionCall(Call):
 
 
 class Function(Model):
-    """A model that is a function ``name`` in the namespace ``names`` of a file."""
+    """A model that is a function ``name`` in the namespace ``names`` of a file.
 
-    def __init__(self, names: Mapping[str, Any], name: str, function: Callable[..., Any]) -> None:
+    ``asked`` says that its name was given by who wants it, and not found here.
+    """
+
+    def __init__(
+        self,
+        names: Mapping[str, Any],
+        name: str,
+        function: Callable[..., Any],
+        asked: bool = False,
+    ) -> None:
         self._names = names
         self._functions: Dict[str, Callable[..., Any]] = {"predict": function}
         if name != "train" and callable(names.get("train")):
             self._functions["train"] = names["train"]
         #: How many arguments a main(args) takes, 0 to 2; None for one by annotations.
-        self._plain = None if name == "predict" else _plain_arity(function)
+        self._plain = None
+        if name != "predict" or (asked and _has_one(function)):
+            self._plain = _plain_arity(function)
         self.exits = self._plain is not None
         self._parameters = {
             verb: Parameters(found)
@@ -194,19 +208,40 @@ def _plain_arity(function: Callable[..., Any]) -> Optional[int]:
         return None
     if len(several) == 1:
         return 1
-    if several[1].name in ("context", "ctx", "_context", "_ctx", "_"):
+    if several[1].name in CONTEXT_NAMES:
         return 2
     return 1 if all(p.default is not p.empty for p in several[1:]) else None
 
 
+def _has_one(function: Callable[..., Any]) -> bool:
+    """Whether a function has one parameter, and a context at most, that names nothing.
+
+    It has neither a default nor an annotation, but for that of a dict.
+    """
+    parameters = list(signature(function).parameters.values())
+    if not parameters or any(p.default is not p.empty for p in parameters):
+        return False
+    ordinary = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if any(p.kind not in ordinary for p in parameters):
+        return False
+    if [p.name for p in parameters[1:] if p.name not in CONTEXT_NAMES] or len(parameters) > 2:
+        return False
+    return parameters[0].annotation is inspect.Parameter.empty or _noted(parameters[0]) == "dict"
+
+
 def _takes_all(parameter: inspect.Parameter) -> bool:
     """Whether a parameter can be all arguments at once: without annotation, or a dict."""
-    note = parameter.annotation
-    if note is parameter.empty:
+    if parameter.annotation is parameter.empty:
         return True
+    whole = ("dict", "list", "any", "mapping", "object", "optional", "union")
+    return _noted(parameter) in whole
+
+
+def _noted(parameter: inspect.Parameter) -> str:
+    """Return the name of an annotation in lower case, without what is in its brackets."""
+    note = parameter.annotation
     text = note if isinstance(note, str) else getattr(note, "__name__", None) or str(note)
-    text = text.replace("typing.", "").split("[", 1)[0].strip()
-    return text.lower() in ("dict", "list", "any", "mapping", "object", "optional", "union")
+    return str(text).replace("typing.", "").split("[", 1)[0].strip().lower()
 
 
 def _merged(args: Any, texts: Mapping[str, List[str]], values: Values) -> Any:

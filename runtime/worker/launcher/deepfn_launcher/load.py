@@ -232,6 +232,8 @@ def _model_in(module: types.ModuleType, name: str, main: str, by_name: bool = Fa
     ``by_name`` says that it was named as modules of the catalog are, not as a file.
     """
     namespace = vars(module)
+    if main == "predict" and _declares(namespace):
+        main = ""  # predict of a module is what is called anyway, by what the module declares
     if not main and _speaks_deepaas(namespace, by_name):
         return DeepaasModule(module, name)
     if main and inspect.isclass(namespace.get(main)):
@@ -259,7 +261,7 @@ def _speaks_deepaas(namespace: Mapping[str, Any], by_name: bool) -> bool:
     Beside get_metadata, or in a module of the catalog, predict is DEEPaaS's if it names no
     parameter, because without get_predict_args it gets none; else it is a plain function.
     """
-    if any(callable(namespace.get(name)) for name in ARGUMENT_NAMES):
+    if _declares(namespace):
         return True
     predict = namespace.get("predict")
     if callable(namespace.get("main")):
@@ -273,6 +275,11 @@ def _speaks_deepaas(namespace: Mapping[str, Any], by_name: bool) -> bool:
     except (TypeError, ValueError):
         return True
     return all(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters)
+
+
+def _declares(namespace: Mapping[str, Any]) -> bool:
+    """Whether a module says itself what its functions take."""
+    return any(callable(namespace.get(name)) for name in ARGUMENT_NAMES)
 
 
 def _model_classes(module: types.ModuleType) -> List[type]:

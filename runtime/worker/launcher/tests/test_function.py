@@ -108,6 +108,53 @@ def test_main(source: str, args: Any, want: Any) -> None:
     assert called(load(source), args, texts=texts) == want
 
 
+ASKED: List[Any] = [
+    ("def predict(args): return {'got': args}", {"q": 1}, {"got": {"q": 1}}),
+    ("def predict(x): return {'got': x}", [1, 2], {"got": [1, 2]}),
+    ("def predict(x): return {'got': x}", None, {"got": {}}),
+    ("def predict(args: dict) -> dict: return {'got': args}", {"q": 1}, {"got": {"q": 1}}),
+    ("def predict(args: Dict[str, Any]): return args", {"q": 1}, {"q": 1}),
+    ("def predict(args, context): return [args, context.activation_id]", {}, [{}, "id1"]),
+    ("predict = lambda event: event", {"q": 1}, {"q": 1}),
+    ("async def predict(params, /): return params", {"q": 1}, {"q": 1}),
+    # what names its arguments gets them by name
+    ("def predict(x: int): return x + 1", {"x": 1}, 2),
+    ("def predict(x: Optional[int]): return x", {"x": 1}, 1),
+    ("def predict(x: List[int]): return x", {"x": [1]}, [1]),
+    ("def predict(x=3): return x", {"x": 1}, 1),
+    ("def predict(x, top=3): return [x, top]", {"x": 1}, [1, 3]),
+    ("def predict(x, y): return [x, y]", {"x": 1, "y": 2}, [1, 2]),
+    ("def predict(x, context, more): return [x, context, more]", {"x": 1, "context": 2, "more": 3},
+     [1, 2, 3]),
+    ("def predict(x, *, y): return [x, y]", {"x": 1, "y": 2}, [1, 2]),
+    ("def predict(x, **rest): return [x, rest]", {"x": 1, "y": 2}, [1, {"y": 2}]),
+    ("def predict(**rest): return rest", {"x": 1}, {"x": 1}),
+    ("def predict(): return 'nothing'", {}, "nothing"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "args", "want"), ASKED)
+def test_predict_that_is_asked_for(source: str, args: Any, want: Any) -> None:
+    texts = ((4, "__OW_ACTIVATION_ID", "id1"),)
+    assert called(load(source, "predict"), args, texts=texts) == want
+
+
+def test_predict_that_is_asked_for_is_a_function() -> None:
+    model = load("def predict(args): return args", "predict")
+    assert model.describe()["function"] is True
+    assert model.exits
+    named = load("def predict(x: int): return x", "predict")
+    assert "function" not in named.describe()
+    assert not named.exits
+
+
+def test_predict_that_is_found_takes_its_arguments_by_name() -> None:
+    assert called(load("def predict(x): return x"), {"x": 1}) == 1
+    assert refused(load("def predict(args): return args"), {"x": 1}) == {
+        "args": ["Missing data for required field."]
+    }
+
+
 @pytest.mark.parametrize("result", ["'text'", "3", "True", "(1,)", "{1}", "b'x'", "None"])
 def test_main_must_return_a_dictionary_or_array(result: str) -> None:
     with pytest.raises(Failure) as caught:

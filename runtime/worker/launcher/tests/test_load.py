@@ -126,6 +126,12 @@ def test_a_file(tmp_path: pathlib.Path, load: Any) -> None:
     assert told["about"]["imports"]
 
 
+def test_a_module_whose_predict_is_asked_for(tmp_path: pathlib.Path, load: Any) -> None:
+    write(tmp_path, {"api.py": MODULE})
+    told = load({"path": str(tmp_path / "api.py"), "main": "predict"}, args={"n": 2})
+    assert (told["kind"], told["result"]) == ("DeepaasModule", 3)
+
+
 def test_a_file_and_what_lies_beside_it(tmp_path: pathlib.Path, load: Any) -> None:
     files = {
         "api.py": "import beside, words, serve\n" + SMALL + "assert words.mine and serve.mine\n",
