@@ -163,6 +163,9 @@ func (f *fake) end() {
 	case "no sentinel on stderr":
 		fmt.Println(sentinel)
 		return
+	case "late sentinels":
+		time.AfterFunc(4*settle, func() { fmt.Printf("%s\n", sentinel); fmt.Fprintln(os.Stderr, sentinel) })
+		return
 	case "double sentinels":
 		fmt.Println(sentinel)
 	}

@@ -203,30 +203,45 @@ func (t *trial) wantText(r *reply, texts ...string) {
 // printed is what a container has printed, without sentinels.
 type printed struct{ stdout, stderr string }
 
-// sentinels waits until the container has printed n sentinels on each stream, and fails
-// when it prints fewer or more. It returns what else was printed, and false when that is
-// unknown.
+// sentinels looks at what the container has printed settle after the last answer, which is
+// when OpenWhisk's suites look, and fails when n sentinels are not complete on each stream,
+// or there are more. It returns what else was printed, and false when that is unknown.
 func (t *trial) sentinels(n int) (printed, bool) {
 	if !t.runner.target.has().logs {
 		t.note("what the container printed was not checked: its logs are unknown")
 		return printed{}, false
 	}
-	const patience, settle = 2 * time.Second, 100 * time.Millisecond
-	for until := time.Now().Add(patience); time.Now().Before(until); time.Sleep(10 * time.Millisecond) {
-		stdout, stderr := t.cont.logs()
-		if strings.Count(stdout, sentinel) >= n && strings.Count(stderr, sentinel) >= n {
-			break
-		}
-	}
-	time.Sleep(settle) // for one too many; it is what OpenWhisk's suites wait before they look
+	time.Sleep(settle)
 	stdout, stderr := t.cont.logs()
 	for name, text := range map[string]string{"stdout": stdout, "stderr": stderr} {
 		if found := strings.Count(text, sentinel); found != n {
-			t.failf("%s has %d sentinels, want %d; it is: %s", name, found, n, short([]byte(text)))
+			t.failf("%s has %d sentinels %s after the answer, want %d%s; it is: %s", name, found, settle, n, t.lateness(n), short([]byte(text)))
 		}
 	}
 	strip := func(s string) string { return strings.TrimSpace(strings.ReplaceAll(s, sentinel, "")) }
 	return printed{strip(stdout), strip(stderr)}, true
+}
+
+// settle is how long after the last answer what was printed is looked at.
+const settle = 100 * time.Millisecond
+
+// lateness says that sentinels which are missing came later, if they do within a while.
+func (t *trial) lateness(n int) string {
+	const patience = 2 * time.Second
+	began := time.Now().Add(-settle)
+	for time.Since(began) < patience {
+		stdout, stderr := t.cont.logs()
+		if out, errs := strings.Count(stdout, sentinel), strings.Count(stderr, sentinel); out == n && errs == n {
+			if late := time.Since(began); late > settle+10*time.Millisecond {
+				return fmt.Sprintf(" (they were complete %s after it)", late.Round(10*time.Millisecond))
+			}
+			return ""
+		} else if out > n || errs > n {
+			return ""
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return ""
 }
 
 // quiet is sentinels, and nothing else.
