@@ -1,6 +1,10 @@
 package actions
 
-import "encoding/json"
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
 
 // An Activation is one run of an OpenWhisk action that a model is behind.
 type Activation struct {
@@ -15,4 +19,10 @@ type Activation struct {
 	Value json.RawMessage
 	// Context is what the platform says of the activation, each FromContext.
 	Context []Text
+	// Limit is the most time of the call of the model itself: its wait for an instance and
+	// the start of one do not count. Zero is none.
+	Limit time.Duration
+	// Begin is called when there is an instance, before the call; with an error there is no
+	// call, and the error is the activation's. Nil is fine.
+	Begin func(ctx context.Context) error
 }

@@ -1,6 +1,7 @@
 package actions
 
 import (
+	"context"
 	"encoding/json"
 	"time"
 )
@@ -43,6 +44,13 @@ type Request struct {
 	// Buffer is room that the answer's Data may be put into, from its beginning up to its
 	// capacity; what it holds is lost. Nil is fine: Data then lie in memory of their own.
 	Buffer []byte
+	// Limit is the most time of the call of the model itself: the wait for an instance and
+	// its start do not count. The text __OW_DEADLINE of the platform, if there is one, is
+	// set to its end. Zero is none.
+	Limit time.Duration
+	// Begin is called when there is an instance, before the call; with an error there is no
+	// call, and the error is the request's. Nil is fine.
+	Begin func(ctx context.Context) error
 }
 
 // An Origin is the part of a request in which a Text was found.

@@ -23,14 +23,14 @@ const notArguments = "The action did not receive a dictionary or array as an arg
 // calls it keeps the logs. The bytes of in are the caller's again when it returns.
 //
 // Data of the response is the result, a JSON object or array, and the caller's; Logs and
-// Timing say what was printed and where the time went. An error is an *actions.Error with
-// the logs, of any code: Invalid for a value that holds no arguments and for arguments that
+// Timing say what was printed and where the time went, Timing also with an error. An error
+// is an *actions.Error with the logs, of any code: Invalid for a value that holds no arguments and for arguments that
 // the model does not take, NotFound for an unknown model, TooLarge for a result over
 // Config.MaxPayload, Deadline and Canceled when ctx ends, NoAnswer and Exited of a
 // function, and what Config.Invoker returns. Many may call it at the same time, before
 // Serve and during the drain too.
 func (s *Server) Activate(ctx context.Context, in actions.Activation) (resp actions.Response, err error) {
-	ctx = context.WithValue(ctx, forActions{}, true)
+	ctx = context.WithValue(ctx, forActions{}, terms{in.Limit, in.Begin})
 	r := request{id: cmp.Or(cleanID(in.ID), s.newID()), body: in.Value, bodies: s.bodies}
 	defer func() { s.bodies.give(r.taken) }()
 	c := call{
@@ -53,7 +53,7 @@ func (s *Server) Activate(ctx context.Context, in actions.Activation) (resp acti
 		if len(told.Logs) == 0 {
 			told.Logs = c.response.Logs
 		}
-		return actions.Response{}, &told
+		return actions.Response{Timing: c.response.Timing}, &told
 	}
 	return actions.Response{
 		ContentType: jsonType, Data: done.body, Logs: c.response.Logs, Timing: c.response.Timing,

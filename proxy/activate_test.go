@@ -86,6 +86,33 @@ func TestActivateRequest(t *testing.T) {
 	}
 }
 
+// What an activation says of its call is said to the invoker, also by way of the routes that
+// answer a web action; and how long a call took is told of one that failed, too.
+func TestActivateTerms(t *testing.T) {
+	for name, value := range map[string]string{"plain": `{"n":1}`, "web action": `{"__ow_method":"post","n":1}`} {
+		t.Run(name, func(t *testing.T) {
+			timing := actions.Timing{Queue: time.Minute, Run: time.Second}
+			inv := &fakeInvoker{answer: func(ctx context.Context, req actions.Request) (actions.Response, error) {
+				if req.Limit != time.Second || req.Begin == nil {
+					t.Fatalf("the limit is %v", req.Limit)
+				}
+				return actions.Response{Timing: timing}, req.Begin(ctx)
+			}}
+			s, _ := newServer(t, Config{Invoker: inv})
+			begun := 0
+			resp, err := s.Activate(t.Context(), actions.Activation{
+				Model: "echo", Value: []byte(value), Limit: time.Second, Begin: func(context.Context) error {
+					begun++
+					return actions.Errorf(actions.Busy, "not now")
+				},
+			})
+			if begun != 1 || resp.Timing != timing || name == "plain" && actions.CodeOf(err) != actions.Busy {
+				t.Errorf("it has begun %d times: %+v, %v", begun, resp, err)
+			}
+		})
+	}
+}
+
 func TestActivateErrors(t *testing.T) {
 	lines := []actions.LogLine{{Stream: actions.Stderr, Text: "Traceback"}}
 	for _, tt := range []struct {

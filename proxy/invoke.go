@@ -63,7 +63,26 @@ func (s *Server) model(ctx context.Context, name string) (actions.Model, error) 
 
 // forActions marks the context of an activation of Activate, whose models are those of
 // Config.Actions, also on the way through the routes that answer a web action.
+// Its value are terms.
 type forActions struct{}
+
+// terms are what an activation says of its calls.
+type terms struct {
+	limit time.Duration
+	begin func(context.Context) error
+}
+
+// termsOf returns those of the activation that ctx is for, or none.
+func termsOf(ctx context.Context) terms {
+	t, _ := ctx.Value(forActions{}).(terms)
+	return t
+}
+
+// preparing is the request that has a model started, to see what it says of itself, on the
+// way to the call of one.
+func preparing(ctx context.Context, model, id string) actions.Request {
+	return actions.Request{Model: model, Verb: actions.Metadata, ID: id, Limit: termsOf(ctx).limit}
+}
 
 // invoke binds the values of a call to the model's arguments, runs it, and checks that
 // the caller can take the answer. What is given by reference is fetched before, and the
@@ -93,6 +112,7 @@ func (s *Server) invoke(ctx context.Context, c *call, m actions.Model) error {
 		return err
 	}
 	c.request.Accept = c.accept
+	c.request.Limit, c.request.Begin = termsOf(ctx).limit, termsOf(ctx).begin
 	c.response, err = s.cfg.Invoker.Invoke(ctx, c.request)
 	if err = c.addBegun(err); err != nil {
 		return err

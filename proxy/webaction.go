@@ -85,7 +85,7 @@ func (s *Server) isFunction(ctx context.Context, c *call, m actions.Model) (bool
 	if d := s.description(m); d != nil {
 		return d.Function, nil
 	}
-	begun, err := s.cfg.Invoker.Invoke(ctx, actions.Request{Model: m.Name, Verb: actions.Metadata, ID: c.request.ID})
+	begun, err := s.cfg.Invoker.Invoke(ctx, preparing(ctx, m.Name, c.request.ID))
 	d := s.description(m)
 	if d == nil {
 		return false, err

@@ -102,11 +102,11 @@ func TestBusy(t *testing.T) {
 		w := open(t)
 		var busy atomic.Bool
 		busy.Store(true)
-		w.run = func(_ context.Context, in actions.Activation) (actions.Response, error) {
+		w.queue = func(context.Context) error {
 			if busy.Load() {
-				return actions.Response{}, actions.Errorf(actions.Busy, "the queue is full")
+				return actions.Errorf(actions.Busy, "the queue is full")
 			}
-			return echo(in)
+			return nil
 		}
 		_, err := w.Invoke(t.Context(), whisk.Guest, name(t, digits), whisk.Invocation{Blocking: true})
 		refused(t, "who waits", err, actions.Busy, "the queue is full")

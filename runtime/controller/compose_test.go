@@ -149,11 +149,11 @@ func TestSequenceBusy(t *testing.T) {
 		w.python(t, "a", "a")
 		w.sequence(t, "s", "/_/a", "/_/a")
 		calls := 0
-		w.run = func(_ context.Context, in actions.Activation) (actions.Response, error) {
+		w.queue = func(context.Context) error {
 			if calls++; calls > 1 && calls < 10 {
-				return actions.Response{}, actions.Errorf(actions.Busy, "full")
+				return actions.Errorf(actions.Busy, "full")
 			}
-			return echo(in)
+			return nil
 		}
 		if a := w.invoke(t, "s", "{}"); a.Response.Code != whisk.Success || calls != 10 {
 			t.Errorf("after %d calls: %s", calls, text(t, a))

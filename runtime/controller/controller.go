@@ -35,7 +35,8 @@ type Config struct {
 	// Catalog has the models and makes them of code.
 	Catalog Catalog
 	// Run runs one activation; proxy.Server.Activate is one. It returns when its context
-	// ends, and its errors are *actions.Error with the logs. Many call it at a time.
+	// ends, keeps to the activation's Limit and calls its Begin, and its errors are
+	// *actions.Error with the logs. Many call it at a time.
 	Run func(context.Context, actions.Activation) (actions.Response, error)
 	// Warm loads a model that was made of code before it runs for the first time, in a time
 	// limit of its own, as /init has one. Its errors are *actions.Error with the logs. Nil

@@ -36,6 +36,27 @@ type flight struct {
 	mu    sync.Mutex // guards what follows
 	begun bool       // it is on disk that it was accepted
 	ended bool       // its record is on disk, or there is none
+	runs  time.Time  // when its run began, zero before
+}
+
+// begin notes that the run of an activation begins, once.
+func (f *flight) begin() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.runs.IsZero() {
+		f.runs = time.Now()
+	}
+}
+
+// hasBegun says whether the run of an activation has begun, and for how long it has been
+// going on at a time.
+func (f *flight) hasBegun(now time.Time) (is bool, ran time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.runs.IsZero() {
+		return false, 0
+	}
+	return true, now.Sub(f.runs)
 }
 
 // newFlight makes an activation of an action. args are the caller's and are copied.

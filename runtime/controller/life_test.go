@@ -144,9 +144,7 @@ func TestStoreGone(t *testing.T) {
 func TestCloseWhileBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t)
-		w.run = func(context.Context, actions.Activation) (actions.Response, error) {
-			return actions.Response{}, actions.Errorf(actions.Busy, "full")
-		}
+		w.queue = func(context.Context) error { return actions.Errorf(actions.Busy, "full") }
 		out, err := w.Invoke(t.Context(), whisk.Guest, name(t, digits), whisk.Invocation{})
 		if err != nil {
 			t.Fatal(err)

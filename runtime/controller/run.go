@@ -16,7 +16,7 @@ import (
 
 const (
 	// firstPause and lastPause are between the attempts of an accepted activation while all
-	// is busy, which end after maxQueued.
+	// is busy. An activation that has not begun after maxQueued never will.
 	firstPause = 50 * time.Millisecond
 	lastPause  = time.Second
 	maxQueued  = 10 * time.Minute
@@ -43,7 +43,7 @@ func (c *Controller) run(ctx context.Context, f *flight) (outcome, error) {
 	wait := firstPause
 	for {
 		o, err := c.attempt(ctx, f)
-		if err == nil || !f.waits() || time.Since(f.asked) > maxQueued {
+		if err == nil || errors.Is(err, errQueued) || !f.waits() || time.Since(f.asked) > maxQueued {
 			return o, err
 		}
 		select {
@@ -72,40 +72,60 @@ func (c *Controller) ended() outcome {
 // attempt runs an action once. The error is Busy.
 func (c *Controller) attempt(ctx context.Context, f *flight) (outcome, error) {
 	o := outcome{started: time.Now()}
-	limit := time.Duration(f.found.action.Limits.Timeout) * time.Millisecond
+	limit := time.Duration(min(f.found.action.Limits.Timeout, c.cfg.Timeout.Max)) * time.Millisecond
 	in, err := c.prepare(ctx, f, &o, limit)
 	if err != nil {
 		c.unprepared(ctx, f, &o, in.Model, err)
 		return o, nil
 	}
-	began := time.Now()
-	in.Context = c.words(f, began.Add(limit))
-	timed, cancel := context.WithDeadline(ctx, began.Add(limit))
-	defer cancel()
-	resp, err := c.call(timed, in)
+	in.Context, in.Limit = c.words(f, time.Now().Add(limit)), limit
+	waiting, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	patience := time.AfterFunc(maxQueued, func() { cancel(errQueued) })
+	defer patience.Stop()
+	in.Begin = func(context.Context) error {
+		if begun, _ := f.hasBegun(time.Now()); !begun && !patience.Stop() {
+			return errQueued
+		}
+		f.begin()
+		return nil
+	}
+	resp, err := c.call(waiting, in)
 	o.ended = time.Now()
 	o.logs, o.timing = resp.Logs, resp.Timing
 	if err == nil {
 		o.response = c.answer(resp.Data)
 		return o, nil
 	}
+	if errors.Is(context.Cause(waiting), errQueued) {
+		return o, errQueued
+	}
+	return o, c.runFailed(ctx, f, &o, in, err)
+}
+
+// errQueued is the end of a wait that has taken too long.
+var errQueued = actions.Errorf(actions.Busy, overloaded)
+
+// runFailed makes the outcome of a run that failed. The error is Busy.
+func (c *Controller) runFailed(ctx context.Context, f *flight, o *outcome, in actions.Activation, err error) error {
 	e, ok := errors.AsType[*actions.Error](err)
 	if !ok {
 		e = &actions.Error{Code: actions.Internal, Err: err}
 	}
 	o.logs = e.Logs
+	begun, ran := f.hasBegun(o.ended)
 	switch {
-	case e.Code == actions.Busy:
-		return o, err
+	case e.Code == actions.Busy && !begun:
+		return err
 	case errors.Is(context.Cause(ctx), errEnded):
 		o.response = failure(whisk.WhiskError, endedBeforeDone)
-	case e.Code == actions.Deadline && o.ended.Sub(began) >= limit-limit/5: // Run answers a little earlier
+	case e.Code == actions.Deadline && ran >= in.Limit:
 		o.timeout = true
-		o.response = failure(whisk.DeveloperError, fmt.Sprintf("The action exceeded its time limits of %d milliseconds.", limit.Milliseconds()))
+		o.response = failure(whisk.DeveloperError, fmt.Sprintf("The action exceeded its time limits of %d milliseconds.", in.Limit.Milliseconds()))
 	default:
 		o.response = c.failed(ctx, f, in.Model, e)
 	}
-	return o, nil
+	return nil
 }
 
 // prepare says what is to be run, and makes code ready to be.

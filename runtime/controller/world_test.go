@@ -85,8 +85,10 @@ type world struct {
 	cfg     controller.Config
 	// run answers activations; nil echoes.
 	run func(context.Context, actions.Activation) (actions.Response, error)
-	mu  sync.Mutex // guards ran
-	ran []actions.Activation
+	// queue waits for an instance; nil does not.
+	queue func(context.Context) error
+	mu    sync.Mutex // guards ran
+	ran   []actions.Activation
 }
 
 // open starts a controller with a store of its own.
@@ -130,10 +132,20 @@ func (w *world) call(ctx context.Context, in actions.Activation) (actions.Respon
 	w.mu.Lock()
 	w.ran = append(w.ran, in)
 	w.mu.Unlock()
-	if w.run != nil {
-		return w.run(ctx, in)
+	if w.queue != nil {
+		if err := w.queue(ctx); err != nil {
+			return actions.Response{}, err
+		}
 	}
-	return echo(in)
+	if err := in.Begin(ctx); err != nil {
+		return actions.Response{}, err
+	}
+	if w.run == nil {
+		return echo(in)
+	}
+	ctx, cancel := context.WithTimeout(ctx, in.Limit)
+	defer cancel()
+	return w.run(ctx, in)
 }
 
 // echo answers the arguments, under the name of the model.

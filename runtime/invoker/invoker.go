@@ -56,8 +56,8 @@ type Config struct {
 	// StartTimeout bounds one start, with the fetching of the model's files. The
 	// default is 10 minutes.
 	StartTimeout time.Duration
-	// Timeout is the most time that one request may take, with its wait. The default is
-	// no limit.
+	// Timeout is the most time that one request may take, with its wait; or without it, for
+	// a request with a Limit of its own. The default is no limit.
 	Timeout time.Duration
 	// Log takes a line for each instance that starts or ends. The default discards.
 	Log *slog.Logger
@@ -100,15 +100,20 @@ func New(cfg Config) *Invoker {
 // Invoke runs req on an instance of its model and returns the answer. It returns when
 // ctx ends, whatever the instance does. The error is an *actions.Error: NotFound,
 // Busy (the queue is full), Unavailable (no instance could be started, or it died
-// with the request), Deadline, Canceled, or what the model answered.
+// with the request), Deadline, Canceled, what the request's Begin returned, or what the
+// model answered. The Response has its Timing with an error too.
 func (v *Invoker) Invoke(ctx context.Context, req actions.Request) (actions.Response, error) {
 	p, err := v.pool(ctx, req.Model)
 	if err != nil {
 		return actions.Response{}, err
 	}
-	if v.cfg.Timeout > 0 {
+	switch limit := v.cfg.Timeout; {
+	case limit <= 0:
+	case req.Limit > 0:
+		req.Limit = min(req.Limit, limit)
+	default:
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, v.cfg.Timeout)
+		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
 	return p.invoke(ctx, req)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -86,14 +87,41 @@ func (p *pool) invoke(ctx context.Context, req actions.Request) (actions.Respons
 	if err != nil {
 		return actions.Response{}, err
 	}
+	if req.Begin != nil {
+		if err := req.Begin(ctx); err != nil {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.putLocked(s)
+			return actions.Response{Timing: timing}, err
+		}
+	}
 	began := time.Now()
-	resp, err := s.inst.Call(ctx, req)
+	resp, err := call(ctx, s.inst, req, began)
 	if timing.Run = resp.Timing.Run; timing.Run == 0 { // the instance does not say
 		timing.Run = time.Since(began)
 	}
 	p.release(s, err)
 	resp.Timing = timing
 	return resp, err
+}
+
+// deadlineText is the text of the platform that says when a call has to have ended.
+const deadlineText = "__OW_DEADLINE"
+
+// call calls an instance, for as long as the request's limit allows from now on.
+func call(ctx context.Context, inst Instance, req actions.Request, now time.Time) (actions.Response, error) {
+	if req.Limit <= 0 {
+		return inst.Call(ctx, req)
+	}
+	end := now.Add(req.Limit)
+	ctx, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	isDeadline := func(t actions.Text) bool { return t.Origin == actions.FromContext && t.Name == deadlineText }
+	if i := slices.IndexFunc(req.Texts, isDeadline); i >= 0 {
+		req.Texts = slices.Clone(req.Texts) // the caller's
+		req.Texts[i].Value = strconv.FormatInt(end.UnixMilli(), 10)
+	}
+	return inst.Call(ctx, req)
 }
 
 // acquire takes an instance for one request, or only to see that there is one (warming):
