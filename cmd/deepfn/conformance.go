@@ -92,10 +92,17 @@ func (c *conformanceRun) run(cmd *cobra.Command) error {
 		return err
 	}
 	report, err := conformance.Run(cmd.Context(), c.cfg)
-	if err != nil {
+	if err != nil && len(report.Results) == 0 {
 		return actions.Errorf(actions.Unavailable, "%w", err)
 	}
-	err = errors.Join(printed, report.WriteSummary(out), writeReport(c.junit, report.WriteJUnit), writeReport(c.json, report.WriteJSON))
+	wrong := errors.Join(printed, report.WriteSummary(out), writeReport(c.junit, report.WriteJUnit), writeReport(c.json, report.WriteJSON))
+	switch n := report.Interrupted(); {
+	case n > 0:
+		return errors.Join(actions.Errorf(actions.Failed, "interrupted: %d of %d cases did not run", n, len(report.Results)), wrong)
+	case err != nil && cmd.Context().Err() == nil: // of the only container
+		return errors.Join(actions.Errorf(actions.Unavailable, "%w", err), wrong)
+	}
+	err = wrong
 	if failed := report.Count(conformance.Failed); err == nil && failed > 0 {
 		return actions.Errorf(actions.Failed, "%d of the cases that apply fail", failed)
 	}
@@ -126,14 +133,19 @@ func (c *conformanceRun) resolve() error {
 			return usageError{fmt.Errorf("--kind %s: want auto, or some of %s", name, kindNames())}
 		}
 	}
-	if c.match == "" {
+	if c.match != "" {
+		match, err := regexp.Compile(c.match)
+		if err != nil {
+			return usageError{fmt.Errorf("--run %s: %w", c.match, err)}
+		}
+		c.cfg.Match = match
+	}
+	if c.list {
 		return nil
 	}
-	match, err := regexp.Compile(c.match)
-	if err != nil {
-		return usageError{fmt.Errorf("--run %s: %w", c.match, err)}
+	if err := c.cfg.Check(); err != nil {
+		return usageError{err}
 	}
-	c.cfg.Match = match
 	return nil
 }
 

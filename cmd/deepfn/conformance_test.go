@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"regexp"
 	"strings"
@@ -85,6 +86,8 @@ func TestConformanceCommand(t *testing.T) {
 		{args: []string{"--exec", "true", "--restart", "true"}, code: exitUsage, stderr: "--restart is for --url"},
 		{args: []string{"--exec", "true", "--kind", "cobol"}, code: exitUsage, stderr: "--kind cobol: want auto"},
 		{args: []string{"--exec", "true", "--run", "("}, code: exitUsage, stderr: "--run (:"},
+		{args: []string{"--exec", "echo oh dear; exit 7", "--run", "zzz"}, code: exitUsage, stderr: `no case matches "zzz"`},
+		{args: []string{"--url", "notaurl"}, code: exitUsage, stderr: `"notaurl" is no URL`},
 		{args: []string{"--exec", "echo oh dear; exit 7"}, code: exitUnavailable, stderr: "oh dear"},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
@@ -123,5 +126,25 @@ func TestConformanceReports(t *testing.T) {
 		if text, err := os.ReadFile(file); err != nil || !strings.Contains(string(text), want) {
 			t.Errorf("%s: %v, want %s in it: %s", file, err, want, text)
 		}
+	}
+}
+
+// TestConformanceInterrupted interrupts the command: it writes its files, says how many
+// cases did not run, and does not end with 0.
+func TestConformanceInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	junit := t.TempDir() + "/junit.xml"
+	var stdout, stderr bytes.Buffer
+	code := run(ctx, program{
+		args:  []string{"conformance", "openwhisk", "--exec", "sleep 60", "--run", "^#[1-9] ", "--junit", junit},
+		stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, getenv: func(string) string { return "" },
+	})
+	if code != exitFailed || !strings.Contains(stderr.String(), "interrupted: 9 of 9 cases did not run") || strings.Contains(stdout.String(), "FAIL") {
+		t.Errorf("got %d\n%s\n%s", code, stdout.String(), stderr.String())
+	}
+	if text, err := os.ReadFile(junit); err != nil || !strings.Contains(string(text), `tests="9" failures="0" skipped="9"`) {
+		t.Errorf("%v: %s, want 9 tests that were skipped", err, text)
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -103,24 +105,66 @@ func (r *Report) Count(o Outcome) (n int) {
 	return n
 }
 
+// Interrupted returns how many cases did not run, or not to their end, because the run
+// was interrupted.
+func (r *Report) Interrupted() (n int) {
+	for i := range r.Results {
+		if r.Results[i].Reason == interrupted {
+			n++
+		}
+	}
+	return n
+}
+
 // Run checks a container. The error says that the container could not be checked at all:
 // the configuration is wrong, or no container started. What a container does wrong is in
 // the report.
+//
+// When ctx ends, no more cases run. The report has them nevertheless, as not applicable
+// because of the interruption, and the error is ctx's.
 func Run(ctx context.Context, cfg Config) (Report, error) {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 30 * time.Second
 	}
-	target, err := newTarget(&cfg)
-	if err != nil {
+	if err := cfg.Check(); err != nil {
 		return Report{}, err
 	}
-	r := &runner{cfg: cfg, target: target}
+	r := &runner{cfg: cfg, target: newTarget(&cfg)}
 	defer r.release()
-	if err := r.probe(ctx); err != nil {
+	if err := r.probe(ctx); err != nil && ctx.Err() == nil {
 		return Report{}, err
 	}
 	results := r.runAll(ctx)
 	return Report{Kinds: r.traits.kinds, Stub: r.traits.stub, Results: results}, errors.Join(r.fault, ctx.Err())
+}
+
+// Check says what is wrong with a configuration, before anything is started.
+func (c *Config) Check() error {
+	given := 0
+	for _, s := range []string{c.URL, c.Exec, c.Image} {
+		if s != "" {
+			given++
+		}
+	}
+	switch {
+	case given != 1:
+		return errors.New("conformance: want one container: a URL, a command or an image")
+	case c.Restart != "" && c.URL == "":
+		return errors.New("conformance: a restart command is for a URL")
+	case c.URL != "":
+		if u, err := url.Parse(c.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+			return fmt.Errorf("conformance: %q is no URL; want http://host:port", c.URL)
+		}
+	}
+	if !slices.ContainsFunc(allCases(), c.matches) {
+		return fmt.Errorf("conformance: no case matches %q", c.Match)
+	}
+	return nil
+}
+
+// matches says whether a case is asked for.
+func (c *Config) matches(t testCase) bool {
+	return c.Match == nil || c.Match.MatchString(t.number+" "+t.name)
 }
 
 // List returns the cases, without outcomes.
@@ -132,27 +176,13 @@ func List() []Result {
 	return list
 }
 
-// newTarget returns what starts the containers.
-func newTarget(cfg *Config) (target, error) {
-	given := 0
-	for _, s := range []string{cfg.URL, cfg.Exec, cfg.Image} {
-		if s != "" {
-			given++
-		}
-	}
+// newTarget returns what starts the containers of a configuration that is right.
+func newTarget(cfg *Config) target {
 	switch {
-	case given != 1:
-		return nil, errors.New("conformance: want one container: a URL, a command or an image")
-	case cfg.Restart != "" && cfg.URL == "":
-		return nil, errors.New("conformance: a restart command is for a URL")
 	case cfg.Exec != "":
-		return &program{command: cfg.Exec, env: cfg.Env, timeout: cfg.Timeout}, nil
+		return &program{command: cfg.Exec, env: cfg.Env, timeout: cfg.Timeout}
 	case cfg.Image != "":
-		return &image{ref: cfg.Image, env: cfg.Env, timeout: cfg.Timeout}, nil
+		return &image{ref: cfg.Image, env: cfg.Env, timeout: cfg.Timeout}
 	}
-	base := strings.TrimSuffix(cfg.URL, "/")
-	if !strings.HasPrefix(base, "http://") && !strings.HasPrefix(base, "https://") {
-		return nil, fmt.Errorf("conformance: %q is no URL; want http://host:port", cfg.URL)
-	}
-	return &address{base: base, restart: cfg.Restart, env: cfg.Env, timeout: cfg.Timeout}, nil
+	return &address{base: strings.TrimSuffix(cfg.URL, "/"), restart: cfg.Restart, env: cfg.Env, timeout: cfg.Timeout}
 }

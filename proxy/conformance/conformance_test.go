@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -226,6 +227,8 @@ func TestRefused(t *testing.T) {
 		"two":                    {Config{URL: "http://x", Exec: "x"}, "want one container"},
 		"restart of a command":   {Config{Exec: "x", Restart: "y"}, "restart"},
 		"no URL":                 {Config{URL: "127.0.0.1:1"}, "no URL"},
+		"no host":                {Config{URL: "http://"}, "no URL"},
+		"no case":                {Config{Exec: "exit 3", Match: regexp.MustCompile("zzz")}, `no case matches "zzz"`},
 		"nobody at the URL":      {Config{URL: "http://127.0.0.1:1", Timeout: 100 * time.Millisecond}, "nothing accepts"},
 		"command that ends":      {Config{Exec: "echo oh dear; exit 3"}, "oh dear"},
 		"command without a port": {Config{Exec: "exec sleep 60", Timeout: 200 * time.Millisecond}, "listens neither on its PORT nor on 8080"},
@@ -236,6 +239,37 @@ func TestRefused(t *testing.T) {
 			t.Parallel()
 			if _, err := Run(t.Context(), c.cfg); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want an error with %q", err, c.want)
+			}
+		})
+	}
+}
+
+// TestInterrupted interrupts a run after its first result, and before any: the other cases
+// are reported as not run.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	for name, after := range map[string]int{"after a case": 1, "before all": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if after == 0 {
+				cancel()
+			}
+			report, err := Run(ctx, Config{
+				Exec: fakeCommand(t, ""), Env: os.Environ(), Kinds: []Kind{Python}, Match: regexp.MustCompile("^#[1-9] "),
+				Progress: func(Result) { cancel() },
+			})
+			if !errors.Is(err, context.Canceled) || len(report.Results) != 9 {
+				t.Fatalf("got %d results and %v, want 9 and that it was canceled", len(report.Results), err)
+			}
+			if ran := len(report.Results) - report.Interrupted(); ran < after || ran > 8*after || report.Count(Passed) != ran {
+				t.Errorf("%d cases ran and %d passed, want %d or a few more, all passed: %+v", ran, report.Count(Passed), after, report.Results)
+			}
+			var text bytes.Buffer
+			if err := errors.Join(report.WriteSummary(&text), report.WriteJUnit(&text)); err != nil ||
+				!strings.Contains(text.String(), "interrupted: ") || !strings.Contains(text.String(), `<skipped message="interrupted">`) {
+				t.Errorf("got %v and %s, want to be told of the interruption", err, text.String())
 			}
 		})
 	}
@@ -281,6 +315,9 @@ func TestReport(t *testing.T) {
 	var doc junitSuites
 	if err := xml.Unmarshal(junit.Bytes(), &doc); err != nil {
 		t.Fatalf("%v in %s", err, junit.String())
+	}
+	if doc.Tests != 3 || doc.Failures != 1 || doc.Skipped != 1 || doc.Time != "0.000" {
+		t.Errorf("got %d tests, %d failures, %d skipped in %s s, want 3, 1, 1 in 0.000", doc.Tests, doc.Failures, doc.Skipped, doc.Time)
 	}
 	if len(doc.Suites) != 2 || doc.Suites[0].Failures != 1 || doc.Suites[0].Tests != 2 || doc.Suites[1].Skipped != 1 ||
 		doc.Suites[0].Cases[1].Name != "#2 wrong <b>" || doc.Suites[0].Cases[1].Failure == nil {

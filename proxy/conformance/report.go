@@ -44,7 +44,9 @@ func (r *Result) line() string {
 // WriteSummary writes how many cases ended how, and with which kinds of code.
 func (r *Report) WriteSummary(w io.Writer) error {
 	kinds := "no code"
-	if r.Kinds[0] != None {
+	if len(r.Kinds) == 0 {
+		kinds = "what was not found out"
+	} else if r.Kinds[0] != None {
 		var names []string
 		for _, k := range r.Kinds {
 			names = append(names, fmt.Sprintf("%c %s", k[0], k))
@@ -54,6 +56,9 @@ func (r *Report) WriteSummary(w io.Writer) error {
 	stub := ""
 	if r.Stub {
 		stub = ", and has an action before any /init"
+	}
+	if n := r.Interrupted(); n > 0 {
+		stub += fmt.Sprintf("; interrupted: %d cases did not run", n)
 	}
 	_, err := fmt.Fprintf(w, "\n%d pass, %d fail, %d do not apply; the container takes %s%s\n",
 		r.Count(Passed), r.Count(Failed), r.Count(NotApplicable), kinds, stub)
@@ -71,8 +76,13 @@ func (r *Report) WriteJSON(w io.Writer) error {
 // The elements of JUnit's XML, as the tools that show test results read it.
 type (
 	junitSuites struct {
-		XMLName xml.Name     `xml:"testsuites"`
-		Suites  []junitSuite `xml:"testsuite"`
+		XMLName  xml.Name     `xml:"testsuites"`
+		Tests    int          `xml:"tests,attr"`
+		Failures int          `xml:"failures,attr"`
+		Skipped  int          `xml:"skipped,attr"`
+		Errors   int          `xml:"errors,attr"`
+		Time     string       `xml:"time,attr"`
+		Suites   []junitSuite `xml:"testsuite"`
 	}
 	junitSuite struct {
 		Name     string      `xml:"name,attr"`
@@ -99,7 +109,7 @@ type (
 // what does not apply.
 func (r *Report) WriteJUnit(w io.Writer) error {
 	var doc junitSuites
-	var seconds float64
+	var seconds, all float64
 	for i := range r.Results {
 		result := &r.Results[i]
 		if n := len(doc.Suites); n == 0 || doc.Suites[n-1].Name != result.Suite {
@@ -121,10 +131,13 @@ func (r *Report) WriteJUnit(w io.Writer) error {
 		case Passed:
 		}
 		seconds += result.Took.Seconds()
+		all += result.Took.Seconds()
 		suite.Tests++
 		suite.Time = fmt.Sprintf("%.3f", seconds)
 		suite.Cases = append(suite.Cases, c)
 	}
+	doc.Tests, doc.Failures, doc.Skipped = len(r.Results), r.Count(Failed), r.Count(NotApplicable)
+	doc.Time = fmt.Sprintf("%.3f", all)
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return err
 	}

@@ -70,9 +70,7 @@ func (r *runner) release() {
 
 // runAll runs the cases that are asked for, and reports them in their order.
 func (r *runner) runAll(ctx context.Context) []Result {
-	cases := slices.DeleteFunc(allCases(), func(c testCase) bool {
-		return r.cfg.Match != nil && !r.cfg.Match.MatchString(c.number+" "+c.name)
-	})
+	cases := slices.DeleteFunc(allCases(), func(c testCase) bool { return !r.cfg.matches(c) })
 	parallel := 1
 	if r.traits.parallel && r.traits.fresh {
 		parallel = max(1, r.cfg.Parallel)
@@ -88,7 +86,7 @@ func (r *runner) runAll(ctx context.Context) []Result {
 	wg.Go(func() {
 		for _, i := range order {
 			tokens <- struct{}{}
-			if !r.traits.fresh && cases[i].phase != before {
+			if !r.traits.fresh && cases[i].phase != before && ctx.Err() == nil {
 				r.fault = r.probeKinds(ctx) // with the only /init there will be
 			}
 			wg.Go(func() {
@@ -124,10 +122,17 @@ func (r *runner) order(cases []testCase) []int {
 	return order
 }
 
+// interrupted is why a case does not apply that did not run, or not to its end.
+const interrupted = "interrupted"
+
 // runCase runs a case once for each kind of code that it and the container have.
 func (r *runner) runCase(ctx context.Context, c *testCase) Result {
 	began := time.Now()
 	result := Result{Number: c.number, Suite: c.suite, Name: c.name, Outcome: NotApplicable}
+	if ctx.Err() != nil {
+		result.Reason = interrupted
+		return result
+	}
 	kinds, reason := r.applies(c)
 	if reason != "" {
 		result.Reason = reason
@@ -136,6 +141,10 @@ func (r *runner) runCase(ctx context.Context, c *testCase) Result {
 	var failed, skipped []string
 	for _, kind := range kinds {
 		t := r.try(ctx, c, kind)
+		if ctx.Err() != nil { // what it found is what came of that
+			result.Outcome, result.Reason = NotApplicable, interrupted
+			return result
+		}
 		for _, note := range t.notes {
 			if !slices.Contains(result.Notes, note) {
 				result.Notes = append(result.Notes, note)
