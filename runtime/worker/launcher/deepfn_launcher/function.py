@@ -181,7 +181,9 @@ class Function(Model):
             if type(result) is not dict:
                 result = completed(result)
         if not isinstance(result, (dict, list)):
-            raise Failure("no_answer", NOT_AN_OBJECT)
+            if not isinstance(result, tuple):
+                raise Failure("no_answer", NOT_AN_OBJECT)
+            result = list(result)  # an array in JSON, as json.dumps has it
         return result
 
     def shown(self, call: Call) -> Dict[str, Any]:

@@ -155,12 +155,17 @@ def test_predict_that_is_found_takes_its_arguments_by_name() -> None:
     }
 
 
-@pytest.mark.parametrize("result", ["'text'", "3", "True", "(1,)", "{1}", "b'x'", "None"])
+@pytest.mark.parametrize("result", ["'text'", "3", "True", "{1}", "b'x'", "None"])
 def test_main_must_return_a_dictionary_or_array(result: str) -> None:
     with pytest.raises(Failure) as caught:
         called(load(f"def main(args): return {result}"))
     assert caught.value.code == "no_answer"
     assert caught.value.msg == "The action did not return a dictionary or array."
+
+
+@pytest.mark.parametrize("result", ["(1, 2)", "collections.namedtuple('N', 'a b')(1, 2)"])
+def test_a_tuple_is_an_array(result: str) -> None:
+    assert called(load(f"import collections\ndef main(args): return {result}")) == [1, 2]
 
 
 def test_main_gets_one_dictionary() -> None:
