@@ -14,6 +14,7 @@ import (
 	"github.com/deepfn/deepfn/runtime/actionloop"
 	"github.com/deepfn/deepfn/runtime/bridge"
 	"github.com/deepfn/deepfn/runtime/command"
+	"github.com/deepfn/deepfn/runtime/controller"
 	"github.com/deepfn/deepfn/runtime/invoker"
 	"github.com/deepfn/deepfn/runtime/jobs"
 	"github.com/deepfn/deepfn/runtime/onnx"
@@ -140,8 +141,21 @@ func (h *house) startPython(ctx context.Context, m actions.Model, p purpose) (*w
 		Model: m, Spec: spec, Python: python, Setup: setup,
 		Env:        h.modelData(m.Name),
 		MaxPayload: h.maxPayload, StopGrace: stopGrace, CancelGrace: p.cancelGrace(),
-		Output: p.output, Fork: h.fork && !p.cold,
+		Output: p.output, Fork: (h.fork || isCode(m)) && !p.cold,
 	})
+}
+
+// isCode says whether a model is plain code of an action of the API: a program, or a Python
+// file with a function.
+func isCode(m actions.Model) bool {
+	if !controller.MadeOfCode(m.Name) {
+		return false
+	}
+	if m.Runtime == actions.Executable {
+		return true
+	}
+	spec, err := launcher.ParseSpec(m.Spec)
+	return m.Runtime == actions.Python && err == nil && filepath.Base(spec.Path) == "__main__.py"
 }
 
 // interpreter returns the absolute path of the interpreter that has what the model needs.

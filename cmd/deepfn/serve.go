@@ -217,7 +217,8 @@ type running struct {
 func (srv *server) build(ctx context.Context, r *running) (err error) {
 	r.pool = invoker.New(invoker.Config{
 		Catalog: r.all, Start: r.start, MaxInstances: srv.instances, QueueDepth: srv.queueDepth,
-		IdleTime: srv.idleTime, Timeout: srv.timeout, Log: r.log,
+		Instances: srv.functionInstances,
+		IdleTime:  srv.idleTime, Timeout: srv.timeout, Log: r.log,
 	})
 	r.all.changed = r.pool.Forget
 	r.trainings = r.openJobs(r.models)

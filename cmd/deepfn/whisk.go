@@ -141,6 +141,19 @@ func (srv *server) actionTimeouts() controller.Range {
 	return controller.Range{Min: 100, Max: ms, Default: min(60_000, ms)}
 }
 
+// codeInstances is how many instances plain code may have at least: so many invocations of
+// it run at a time, among them those that it makes of itself.
+const codeInstances = 8
+
+// functionInstances is how many instances a model may have that is plain code of an action,
+// zero for another. Code is small; a model has its weights in each instance.
+func (srv *server) functionInstances(m actions.Model) int {
+	if isCode(m) {
+		return max(codeInstances, srv.instances)
+	}
+	return 0
+}
+
 // tell says how wsk is told of the API. A key of one's own is nobody else's to read.
 func (api localAPI) tell(w io.Writer) {
 	if api.controller == nil {

@@ -48,6 +48,9 @@ type Config struct {
 	Start func(ctx context.Context, m actions.Model) (Instance, error)
 	// MaxInstances is the most instances of one model. The default is 1.
 	MaxInstances int
+	// Instances is the most instances of a model for which MaxInstances is not right, zero for
+	// every other one. Nil makes no exceptions.
+	Instances func(actions.Model) int
 	// QueueDepth is how many requests of one model may wait. The default is 256.
 	QueueDepth int
 	// IdleTime is how long an instance may stay unused before it is stopped. The

@@ -83,6 +83,32 @@ func TestLimitDeadline(t *testing.T) {
 	})
 }
 
+// A model that is an exception has as many instances as it may.
+func TestInstances(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, _ := newFleet(Config{MaxInstances: 2, Instances: func(m actions.Model) int {
+			return map[string]int{"function": 3}[m.Name]
+		}})
+		defer closeNow(t, v)
+		var wg sync.WaitGroup
+		for range 5 {
+			for _, model := range []string{"function", "m"} {
+				wg.Go(func() {
+					if _, err := v.Invoke(t.Context(), actions.Request{Model: model, Args: json.RawMessage(`{"Sleep":1000000000}`)}); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}
+		wg.Wait()
+		for i, want := range []int{3, 2} {
+			if st := v.Stats()[i]; st.Idle != want || st.MaxInstances != want {
+				t.Errorf("got %+v, want %d", st, want)
+			}
+		}
+	})
+}
+
 // Begin is called once there is an instance, and decides whether it is called.
 func TestBegin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

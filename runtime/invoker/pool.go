@@ -1,6 +1,7 @@
 package invoker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -75,6 +76,9 @@ type grant struct {
 
 func newPool(cfg Config, m actions.Model) *pool {
 	ctx, stop := context.WithCancel(context.Background())
+	if cfg.Instances != nil {
+		cfg.MaxInstances = cmp.Or(max(cfg.Instances(m), 0), cfg.MaxInstances)
+	}
 	return &pool{
 		cfg: cfg, model: m, slots: map[*slot]struct{}{}, stop: stop, capacity: 1,
 		life: func() (context.Context, context.CancelFunc) { return context.WithTimeout(ctx, cfg.StartTimeout) },

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/deepfn/deepfn/actions/whisk"
+)
+
+// createAction makes a Python action.
+func (p *process) createAction(name, code, more string) {
+	p.t.Helper()
+	text, err := json.Marshal(code)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if r := p.own(http.MethodPut, "actions/"+name+"?overwrite=true", `{"exec":{"kind":"python:3","code":`+string(text)+`}`+more+`}`); r.status != 200 {
+		p.t.Fatalf("the action: got %d %s", r.status, r.body)
+	}
+}
+
+// wait invokes an action and waits for its activation.
+func (p *process) wait(action, args string) (a whisk.Activation) {
+	p.t.Helper()
+	r := p.own(http.MethodPost, "actions/"+action+"?blocking=true", args)
+	if err := json.Unmarshal([]byte(r.body), &a); err != nil {
+		p.t.Errorf("%s: got %d %s", action, r.status, r.body)
+	}
+	return a
+}
+
+// recurse is an action that invokes itself, and waits for that.
+const recurse = `
+import base64, json, os, urllib.request
+
+def main(args):
+    n = args["n"]
+    if n == 0:
+        return {"depth": 0}
+    request = urllib.request.Request(
+        os.environ["__OW_API_HOST"] + "/api/v1/namespaces/_/actions/recurse?blocking=true&result=true",
+        data=json.dumps({"n": n - 1}).encode(),
+        headers={
+            "Content-Type": "application/json",
+            "Authorization": "Basic " + base64.b64encode(os.environ["__OW_API_KEY"].encode()).decode(),
+        },
+    )
+    with urllib.request.urlopen(request) as answer:
+        return {"depth": json.load(answer)["depth"] + 1}
+`
+
+// meet ends when as many processes as it is told run it at the same time.
+const meet = `
+import os, time
+
+def main(args):
+    open(os.path.join(args["folder"], str(os.getpid())), "w").close()
+    while len(os.listdir(args["folder"])) < args["wanted"]:
+        time.sleep(0.01)
+    return {"pid": os.getpid()}
+`
+
+// Code runs more than once at a time, so an action may invoke itself, and callers do not
+// stand in line. A model has the instances of the flag.
+func TestCodeInstances(t *testing.T) {
+	p := serveWhisk(t)
+	p.createAction("recurse", recurse, `,"annotations":[{"key":"provide-api-key","value":true}]`)
+	if a := p.wait("recurse", `{"n":4}`); plainJSON(t, string(a.Response.Result)) != `{"depth":4}` {
+		t.Errorf("got %d %s", a.Response.Code, a.Response.Result)
+	}
+	p.createAction("meet", meet, "")
+	folder, err := json.Marshal(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	var mu sync.Mutex // guards pids
+	var pids []string
+	for range codeInstances {
+		all.Go(func() {
+			a := p.wait("meet", `{"folder":`+string(folder)+`,"wanted":8}`)
+			mu.Lock()
+			defer mu.Unlock()
+			pids = append(pids, string(a.Response.Result))
+		})
+	}
+	all.Wait()
+	slices.Sort(pids)
+	if pids = slices.Compact(pids); len(pids) != codeInstances || !strings.Contains(pids[0], "pid") {
+		t.Errorf("they were run by %s", pids)
+	}
+}
