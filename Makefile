@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 MODELS    := ocr-line text-angle ./examples/own-model
 PYTHONS   := digits ocr demo
-LISTEN    ?= 127.0.0.1:8080
+LISTEN    ?= 127.0.0.1:$(or $(PORT),8080)
 FUZZTIME  ?= 20s
 BENCHTIME ?= 1s
 BENCH     ?= .
