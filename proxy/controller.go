@@ -34,7 +34,8 @@ type Controller interface {
 	Invoke(ctx context.Context, caller string, n whisk.Name, in whisk.Invocation) (whisk.Outcome, error)
 	// Fire fires a trigger and returns the id of its activation, "" if no rule is active.
 	Fire(ctx context.Context, caller string, n whisk.Name, args json.RawMessage) (id string, err error)
-	// Activations lists activations of a namespace, Activation returns one.
+	// Activations lists activations of a namespace, Activation returns one. The list is one
+	// of Documents if whole ones are asked for.
 	Activations(ctx context.Context, caller string, q whisk.ActivationQuery) (whisk.Listing, error)
 	Activation(ctx context.Context, caller, id string) (whisk.Activation, error)
 	// Web returns an action that is exported to the web, with the parameters of its

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -48,6 +49,9 @@ type response struct {
 	status      int
 	contentType string
 	body        []byte
+	// stream, unless it is nil, is there in the place of body, of a length that nobody knows.
+	// It is closed when it was sent, or cannot be.
+	stream io.ReadCloser
 
 	allow       string      // header Allow
 	location    string      // header Location

@@ -219,7 +219,7 @@ func (s *Server) serve(ctx context.Context, fc *fasthttp.RequestCtx) {
 	}
 	if c, ok := fc.Conn().(*connection); ok {
 		grow(r.answer, len(resp.body)+len(envelopeHead)+len(envelopeTail))
-		c.large = len(resp.body) > inMemory
+		c.large = len(resp.body) > inMemory || resp.stream != nil
 		c.answer = r.answer // which is sent after this has returned
 	}
 	*buf = body[:0]
@@ -386,6 +386,10 @@ func (s *Server) send(fc *fasthttp.RequestCtx, id string, resp response) {
 	}
 	if s.draining.Load() {
 		fc.SetConnectionClose()
+	}
+	if resp.stream != nil {
+		fc.Response.SetBodyStream(resp.stream, -1)
+		return
 	}
 	fc.Response.SetBodyRaw(resp.body)
 }

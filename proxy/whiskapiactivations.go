@@ -53,6 +53,9 @@ func (s *Server) apiActivations(ctx context.Context, c *apiCall) (response, erro
 		return response{}, err
 	}
 	list, err := s.cfg.Controller.Activations(ctx, c.caller, query)
+	if list.Documents != nil && err == nil {
+		return s.documentList(c.id, list.Documents)
+	}
 	return listing(c.collection, query.Page, list), err
 }
 

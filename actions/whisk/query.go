@@ -2,6 +2,7 @@ package whisk
 
 import (
 	"encoding/json"
+	"iter"
 	"time"
 )
 
@@ -23,6 +24,10 @@ type Page struct {
 type Listing struct {
 	// Items are the documents; none if the number was asked for.
 	Items []any
+	// Documents, unless it is nil, are there in the place of Items, because all of them may be
+	// too much for memory: each is made when it is asked for, and is the caller's. An error is
+	// the last.
+	Documents iter.Seq2[json.RawMessage, error]
 	// Count is the number of entries from Page.Skip on, if it was asked for.
 	Count int
 }

@@ -79,29 +79,22 @@ func (c *Controller) Activation(_ context.Context, caller, id string) (whisk.Act
 	return read(r)
 }
 
-// Activations lists activations of the caller that have ended, the latest first.
+// Activations lists activations of the caller that have ended, the latest first: with
+// q.Docs as Documents of the list.
 func (c *Controller) Activations(_ context.Context, caller string, q whisk.ActivationQuery) (whisk.Listing, error) {
 	if q.Count {
 		n, err := c.cfg.Store.CountActivations(caller, q)
 		return whisk.Listing{Count: n}, err
 	}
 	var list whisk.Listing
-	var wrong error
+	if q.Docs {
+		list.Documents = c.documents(caller, q)
+		return list, nil
+	}
 	err := c.cfg.Store.Activations(caller, q, func(r store.Record) bool {
-		if !q.Docs {
-			list.Items = append(list.Items, json.RawMessage(r.Summary))
-			return true
-		}
-		var a whisk.Activation
-		if a, wrong = read(r); wrong != nil {
-			return false
-		}
-		list.Items = append(list.Items, a)
+		list.Items = append(list.Items, json.RawMessage(r.Summary))
 		return true
 	})
-	if err == nil {
-		err = wrong
-	}
 	return list, err
 }
 
