@@ -82,6 +82,12 @@ func (s *Server) entry(ctx context.Context, r *request) response {
 	if bad != nil {
 		return whiskText(http.StatusBadRequest, "Error unmarshaling request: "+bad.msg)
 	}
+	// The request itself is asked, because it says less of itself than the POST to /init or
+	// /run that becomes of it: a browser's GET may have no Origin.
+	if (body.init != nil || !s.cfg.Entry.Public) && crossSite(r) {
+		s.metrics.refused("cross_site")
+		return whiskText(http.StatusForbidden, otherSite)
+	}
 	if body.init != nil {
 		if resp := s.entryInit(ctx, r, body.init); resp.status != http.StatusOK || body.activation == nil {
 			return resp
@@ -167,11 +173,12 @@ func (s *Server) entryInit(ctx context.Context, r *request, init json.RawMessage
 	return resp
 }
 
-// inner is a request of the same caller with another body.
+// inner is a request for the same caller with another body. It has no headers, by which it
+// would be refused: entry has looked at them.
 func (s *Server) inner(r *request, body []byte) *request {
 	return &request{
-		method: http.MethodPost, id: r.id, contentType: jsonType, accept: r.accept, header: r.header,
-		body: body, bodies: r.bodies, answer: r.answer, loopback: r.loopback,
+		method: http.MethodPost, id: r.id, contentType: jsonType, accept: r.accept,
+		body: body, bodies: r.bodies, answer: r.answer,
 	}
 }
 
@@ -195,7 +202,6 @@ func (s *Server) specialize(ctx context.Context, r *request) response {
 	inner := s.inner(r, jsonResponse(0, map[string]any{"value": map[string]any{
 		"code": entry.Code, "name": entry.Name, "main": entry.Main, "binary": entry.Binary,
 	}}).body)
-	inner.header = nil // nobody has sent this code
 	defer func() { r.taken += inner.taken }()
 	return s.init(ctx, inner)
 }
@@ -234,9 +240,6 @@ func (s *Server) entryRun(ctx context.Context, r *request, b *entryBody) respons
 	}
 	body = append(append(append(body, `"value":`...), value...), '}')
 	inner := s.inner(r, body)
-	if s.cfg.Entry.Public {
-		inner.header = nil
-	}
 	defer func() { r.taken += inner.taken }()
 	resp := s.run(ctx, inner)
 	if resp.status == http.StatusOK {

@@ -240,6 +240,19 @@ func TestEntryRefuses(t *testing.T) {
 			t.Errorf("a name that leads here: got %d %s", got.status, got.body)
 		}
 	}
+	silent := func(name string, each func(name, value string)) { // as a browser's GET without TLS
+		if name == "Host" {
+			each(name, "evil.example")
+		}
+	}
+	for _, public := range []bool{false, true} {
+		f := newFunctions()
+		s, _ := newServer(t, Config{Catalog: f, Invoker: f, Entry: Entry{Code: "hello", Methods: []string{"GET"}, Public: public}})
+		got := s.handle(t.Context(), &request{method: "GET", path: "/", loopback: true, header: silent})
+		if want := map[bool]int{false: 403, true: 200}[public]; got.status != want {
+			t.Errorf("a GET by a name that leads here, public %v: got %d %s, want %d", public, got.status, got.body, want)
+		}
+	}
 	s.draining.Store(true)
 	if got := toEntry(t, s, "POST", "/", `{}`); got.status != 503 {
 		t.Errorf("draining: got %d %s", got.status, got.body)
