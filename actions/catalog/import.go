@@ -40,6 +40,14 @@ func (c *Catalog) Import(ctx context.Context, source actions.Source) (actions.Mo
 	return m, nil
 }
 
+// Forget takes out what Import has made: Model does not know it any more, but what else has
+// that name on disk. The cache keeps the code.
+func (c *Catalog) Forget(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.imported, name)
+}
+
 func (c *Catalog) importCode(ctx context.Context, source actions.Source) (actions.Model, error) {
 	data := source.Data
 	sum := sha256.Sum256(data)

@@ -121,6 +121,10 @@ func (srv *server) openAPI(r *running) (localAPI, error) {
 			defer r.pool.Cool(model)
 			return r.pool.Warm(ctx, model, 1)
 		},
+		Forget: func(model string) {
+			r.pool.Forget(model)
+			r.all.forget(model)
+		},
 		Auth: api.key, APIHost: api.host, MaxPayload: srv.api.payloadLimit, ByReference: true,
 		Timeout: srv.actionTimeouts(), Log: r.log,
 	})

@@ -2,8 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -93,4 +96,32 @@ func TestCodeInstances(t *testing.T) {
 	if pids = slices.Compact(pids); len(pids) != codeInstances || !strings.Contains(pids[0], "pid") {
 		t.Errorf("they were run by %s", pids)
 	}
+}
+
+// The process of code that no action has any more ends, with that of its last run.
+func TestCodeRetires(t *testing.T) {
+	p := serveWhisk(t)
+	alive := func(pid string) bool {
+		_, err := os.Stat("/proc/" + pid)
+		return err == nil
+	}
+	old := ""
+	for version := range 3 {
+		p.createAction("pid", fmt.Sprintf("import os\n\ndef main(args):\n    return {'pid': os.getpid(), 'version': %d}\n", version), "")
+		a := p.wait("pid", `{}`)
+		var result struct{ PID, Version int }
+		if err := json.Unmarshal(a.Response.Result, &result); err != nil || result.Version != version {
+			t.Fatalf("got %s, %v", a.Response.Result, err)
+		}
+		if old != "" {
+			eventually(t, "the old process has ended", func() bool { return !alive(old) })
+		}
+		if old = strconv.Itoa(result.PID); !alive(old) {
+			t.Errorf("the process %s is not there", old)
+		}
+	}
+	if r := p.own(http.MethodDelete, "actions/pid", ""); r.status != 200 {
+		t.Fatalf("got %d %s", r.status, r.body)
+	}
+	eventually(t, "the last process has ended", func() bool { return !alive(old) })
 }

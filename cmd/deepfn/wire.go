@@ -172,6 +172,14 @@ func (c *frozen) Import(ctx context.Context, source actions.Source) (actions.Mod
 	return m, nil
 }
 
+// forget takes out what Import has made.
+func (c *frozen) forget(model string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.known, model)
+	c.catalog.Forget(model)
+}
+
 func (c *frozen) Model(ctx context.Context, name string) (actions.Model, error) {
 	c.mu.Lock()
 	m, ok := c.known[name]

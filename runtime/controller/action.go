@@ -59,7 +59,7 @@ func (c *Controller) putAction(ctx context.Context, n whisk.Name, body json.RawM
 			return nil, err
 		}
 	}
-	var doc action
+	var doc, before action
 	err := c.cfg.Store.Update(func(tx *store.Tx) (err error) {
 		if err := writablePackage(tx, n); err != nil {
 			return err
@@ -71,7 +71,7 @@ func (c *Controller) putAction(ctx context.Context, n whisk.Name, body json.RawM
 		}
 		doc, err = put(tx, key(whisk.Actions, n), overwrite,
 			func() (action, error) { return c.makeAction(n, in, code) },
-			func(old action) (action, error) { return c.changeAction(old, in, code) })
+			func(old action) (action, error) { before = old; return c.changeAction(old, in, code) })
 		if err == nil && in.Exec != nil {
 			err = keepCode(tx, n, in.Exec.Code)
 		}
@@ -80,11 +80,23 @@ func (c *Controller) putAction(ctx context.Context, n whisk.Name, body json.RawM
 	if err != nil {
 		return nil, err
 	}
+	if before.Code != "" && !before.sameModel(doc) {
+		c.abandon(n)
+	}
 	shown := doc.Action
 	if in.Exec != nil {
 		shown.Exec.Code = in.Exec.Code
 	}
 	return shown, nil
+}
+
+// sameModel says whether two actions make the same model of their code.
+func (a action) sameModel(b action) bool {
+	name := func(a action) string {
+		_, parameters := a.Parameters.Split()
+		return functionName(a.Code, a.Exec.Main, environment(parameters))
+	}
+	return a.Model == b.Model && name(a) == name(b)
 }
 
 // keepCode keeps the code of an action, or removes it.

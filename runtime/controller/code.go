@@ -52,25 +52,14 @@ func environment(parameters whisk.KeyValues) map[string]string {
 	return env
 }
 
-// An importing is code that is, or becomes, a model of the catalog in this process.
-type importing struct {
-	turn chan struct{} // holds one: who imports
-	done bool          // its owner's
-}
-
 // importCode makes the code of an action a model, once, has it loaded, and returns its name.
-// fresh says that it was not there.
-func (c *Controller) importCode(ctx context.Context, r resolution) (name string, fresh bool, err error) {
+// It is there until letGo. fresh says that it was not there.
+func (c *Controller) importCode(ctx context.Context, f *flight) (name string, fresh bool, err error) {
+	r := f.found
 	_, parameters := r.action.Parameters.Split()
 	env := environment(parameters)
 	name = functionName(r.action.Code, r.action.Exec.Main, env)
-	c.codeMu.Lock()
-	in := c.imported[name]
-	if in == nil {
-		in = &importing{turn: make(chan struct{}, 1)}
-		c.imported[name] = in
-	}
-	c.codeMu.Unlock()
+	in := c.hold(f, name)
 	select {
 	case in.turn <- struct{}{}:
 		defer func() { <-in.turn }()

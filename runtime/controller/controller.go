@@ -42,6 +42,13 @@ type Config struct {
 	// limit of its own, as /init has one. Its errors are *actions.Error with the logs. Nil
 	// means that the first run loads it.
 	Warm func(ctx context.Context, model string) error
+	// Forget ends what is loaded of a model that was made of code, and takes it out of the
+	// catalog: no activation uses it. It does not wait, and calls no Controller. Nil does
+	// nothing.
+	Forget func(model string)
+	// MaxLoaded is how many models made of code there may be at a time, without those in
+	// use: what was not used for longest is forgotten first. The default is 32.
+	MaxLoaded int
 
 	// Auth is the key of the namespace guest, UUID:KEY. The default is whisk.GuestAuth.
 	Auth string
@@ -85,6 +92,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxBackground <= 0 {
 		c.MaxBackground = 1000
 	}
+	if c.MaxLoaded <= 0 {
+		c.MaxLoaded = 32
+	}
 	for _, limit := range []struct {
 		of  *Range
 		own Range
@@ -113,7 +123,7 @@ type Controller struct {
 	auth    [sha256.Size]byte // of the key
 	started time.Time
 
-	codeMu   sync.Mutex // guards imported
+	codeMu   sync.Mutex // guards imported, and what it says in importing
 	imported map[string]*importing
 
 	mu         sync.Mutex // guards what follows

@@ -18,7 +18,8 @@
 //
 // Code becomes a model of the catalog when it is first invoked. The name of that model is
 // made of the code, its entry point and its environment, so that actions of the same code
-// share instances.
+// share instances. What no action has any more, changed or deleted, is forgotten when its last
+// activation has ended, and so is what was not used for longest when there is too much.
 //
 // # What is on disk
 //

@@ -206,6 +206,9 @@ func (c *Controller) Delete(_ context.Context, caller string, col whisk.Collecti
 	if err != nil {
 		return nil, err
 	}
+	if col == whisk.Actions {
+		c.abandon(n)
+	}
 	return doc, nil
 }
 

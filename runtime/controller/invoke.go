@@ -32,6 +32,7 @@ type flight struct {
 	count       int             // of the actions that have run in the topmost sequence
 	args        json.RawMessage // its own
 	asked       time.Time
+	holds       *importing // guarded by Controller.codeMu
 
 	mu    sync.Mutex // guards what follows
 	begun bool       // it is on disk that it was accepted

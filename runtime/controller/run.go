@@ -40,6 +40,7 @@ func failure(code int, text string) whisk.Response {
 
 // run runs what is no sequence. The error is Busy, when nobody was told of the activation.
 func (c *Controller) run(ctx context.Context, f *flight) (outcome, error) {
+	defer c.letGo(f)
 	wait := firstPause
 	for {
 		o, err := c.attempt(ctx, f)
@@ -138,7 +139,7 @@ func (c *Controller) prepare(ctx context.Context, f *flight, o *outcome, limit t
 	case a.Code != "" && a.Model == "":
 		began := time.Now()
 		var fresh bool
-		if in.Model, fresh, err = c.importCode(ctx, f.found); fresh {
+		if in.Model, fresh, err = c.importCode(ctx, f); fresh {
 			o.imported = time.Since(began)
 		}
 	case a.Model == "":

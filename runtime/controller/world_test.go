@@ -70,6 +70,12 @@ func (c *catalog) Import(_ context.Context, s actions.Source) (actions.Model, er
 	return m, nil
 }
 
+func (c *catalog) forget(model string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.models, model)
+}
+
 func (c *catalog) imports() []actions.Source {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -86,16 +92,22 @@ type world struct {
 	// run answers activations; nil echoes.
 	run func(context.Context, actions.Activation) (actions.Response, error)
 	// queue waits for an instance; nil does not.
-	queue func(context.Context) error
-	mu    sync.Mutex // guards ran
-	ran   []actions.Activation
+	queue  func(context.Context) error
+	mu     sync.Mutex // guards what follows
+	ran    []actions.Activation
+	forgot []string
 }
 
 // open starts a controller with a store of its own.
 func open(t *testing.T, change ...func(*controller.Config)) *world {
 	t.Helper()
 	w := &world{catalog: newCatalog(), path: filepath.Join(t.TempDir(), "whisk.db")}
-	w.cfg = controller.Config{Catalog: w.catalog, Run: w.call}
+	w.cfg = controller.Config{Catalog: w.catalog, Run: w.call, Forget: func(model string) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.forgot = append(w.forgot, model)
+		w.catalog.forget(model)
+	}}
 	for _, f := range change {
 		f(&w.cfg)
 	}
