@@ -98,3 +98,7 @@ func CodeOf(err error) Code {
 	}
 	return Internal
 }
+
+// ErrDiedLoading is in the chain of the error of a start whose process ended by itself, or
+// was killed by the system, before its model was loaded.
+var ErrDiedLoading = errors.New("the process ended while the model was loaded")

@@ -24,6 +24,10 @@ const codeForms = `code that is JSON is {"model": "name"} and names a model of t
 // maxCode is how many bytes code may have, OpenWhisk's own limit.
 const maxCode = 48 << 20
 
+// diedLoading is what OpenWhisk says of code whose process ended while it was loaded. The
+// launcher says it itself of code that calls sys.exit.
+const diedLoading = "Command exited abruptly during initialization. "
+
 // cannotStart begins what is said of code that cannot be run.
 const cannotStart = "Cannot start action: "
 
@@ -93,6 +97,9 @@ func (s *Server) refuseInit(ctx context.Context, r *request, in initValue, a act
 	} else if a.imported {
 		shown := *e
 		shown.Msg = cannotStart + message(e)
+		if errors.Is(err, actions.ErrDiedLoading) {
+			shown.Msg = cannotStart + diedLoading + message(e)
+		}
 		logs = append(slices.Clone(logs), actions.LogLine{Stream: actions.Stderr, Text: shown.Msg})
 		if a.program && (e.Code == actions.Failed || e.Code == actions.Invalid) {
 			shown.Msg = programEnded

@@ -125,6 +125,7 @@ func TestInitCode(t *testing.T) {
 		{name: "60 array input", code: echo, init: 200, value: `["a","b"]`, run: `["a", "b"]`, quiet: true},
 		{name: "61 exit in main", code: "import sys\ndef main(args):\n    sys.exit(1)\n", init: 200, status: 400, run: `{"error":"command exited"}`, err: "SystemExit"},
 		{name: "62 exit at import", code: "import sys\nsys.exit(1)\n" + echo, init: 502, initBody: "Cannot start action", err: "Command exited abruptly during initialization."},
+		{name: "62 _exit at import", code: "import os\nos._exit(0)\n" + echo, init: 502, initBody: "Cannot start action: Command exited abruptly during initialization. ", err: "Command exited abruptly during initialization."},
 		{name: "63 print at import", code: "import os\nprint('WORD is ' + os.environ['WORD'])\n" + echo, init: 200, run: `{}`, out: "WORD is xyz\n"},
 		{name: "64 virtualenv with a module", code: zipped(t, map[string]string{"__main__.py": tiny, site + "tiny.py": "value = 7\n", "virtualenv/bin/activate_this.py": ""}), init: 200, run: `{"tiny": 7}`, quiet: true},
 		{name: "65 virtualenv with a package", code: zipped(t, map[string]string{"__main__.py": tiny, site + "tiny/__init__.py": "value = 8\n"}), init: 200, run: `{"tiny": 8}`, quiet: true},
@@ -150,6 +151,8 @@ func TestInitCode(t *testing.T) {
 			}
 			if r := p.initialize(c.code, c.main, map[string]string{"WORD": "xyz", "EMPTY": ""}); !r.has(c.init, c.initBody) {
 				t.Fatalf("/init: got %d %s, want %d with %s", r.status, r.body, c.init, c.initBody)
+			} else if strings.Contains(r.body, "start "+filepath.Dir(current(t))) {
+				t.Errorf("/init: got %s, which says where Python is", r.body)
 			}
 			if c.init == 200 {
 				if c.value == "" {

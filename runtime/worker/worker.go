@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -153,7 +152,7 @@ func Start(ctx context.Context, cfg Config) (*Worker, error) {
 		if ctx.Err() != nil {
 			return nil, leftError(ctx, "the start of the worker", nil)
 		}
-		return nil, actions.Errorf(actions.Unavailable, "worker: start %s: %w", cfg.Argv[0], err)
+		return nil, w.notStarted(reason(err), err, nil)
 	}
 	err := w.load(ctx)
 	w.calls.Done()
@@ -296,39 +295,6 @@ func (w *Worker) load(ctx context.Context) error {
 		return failure
 	default:
 		return fmt.Errorf("the child answered the start with a frame of type %d", f.typ)
-	}
-}
-
-// startError kills the child and makes the error of Start of why it did not succeed.
-func (w *Worker) startError(ctx context.Context, err error) error {
-	if errors.Is(err, errHungUp) {
-		// The child is ending, and how it ends says more than that it hung up.
-		select {
-		case <-w.dead:
-		case <-ctx.Done():
-		case <-time.After(endGrace):
-			w.fail(errors.New("it closed its control pipe"))
-		}
-	}
-	w.proc.kill()
-	<-w.gone
-	tail := w.logs.tailLines()
-	if failure, ok := errors.AsType[*actions.Error](err); ok {
-		failure.Logs = tail
-		return failure
-	}
-	if errors.Is(err, errLeft) || ctx.Err() != nil {
-		return leftError(ctx, "the start of the worker", tail)
-	}
-	what := err.Error()
-	if ended := w.Err(); errors.Is(err, errHungUp) && ended != nil {
-		what = strings.TrimPrefix(ended.Error(), "worker: ")
-	}
-	if n := len(tail); n > 0 {
-		what += ": " + tail[n-1].Text[:min(len(tail[n-1].Text), 500)]
-	}
-	return &actions.Error{
-		Code: actions.Unavailable, Msg: fmt.Sprintf("worker: start %s: %s", w.cfg.Argv[0], what), Logs: tail, Err: err,
 	}
 }
 
