@@ -48,6 +48,8 @@ type wanted struct {
 	exec        execPut
 	annotations whisk.KeyValues
 	options     Options
+	// inherited are the parameters of the action's package.
+	inherited whisk.KeyValues
 	// memory and timeout are the limits of a new action that no option sets; 0: none.
 	memory, timeout int
 }
@@ -138,9 +140,10 @@ func (w wanted) update(there whisk.Action, namespace, image string, b bounds) (p
 			changed("no annotation %s", key)
 		}
 	}
-	// The server takes parameters as a whole.
-	if differ := differing(w.options.Parameters, there.Parameters); len(differ) > 0 {
-		put.Parameters = merge(there.Parameters, w.options.Parameters)
+	// The server takes parameters as a whole, and shows those of the package among them.
+	own := without(there.Parameters, w.inherited)
+	if differ := differing(w.options.Parameters, own); len(differ) > 0 {
+		put.Parameters = merge(own, w.options.Parameters)
 		for _, kv := range differ {
 			changed("parameter %s", kv.Key)
 		}
@@ -270,6 +273,13 @@ func merge(base, over whisk.KeyValues) whisk.KeyValues {
 		}
 	}
 	return out
+}
+
+// without returns the pairs of all that inherited does not have with the same value.
+func without(all, inherited whisk.KeyValues) whisk.KeyValues {
+	return slices.DeleteFunc(slices.Clone(all), func(kv whisk.KeyValue) bool {
+		return equalJSON(kv.Value, inherited.Lookup(kv.Key))
+	})
 }
 
 // differing returns the pairs of wants that there has not, or has with another value.

@@ -22,7 +22,9 @@
 // An update sends only what differs, and nothing when nothing does: each one gives an
 // action a new version, and with it new containers, which load the model again.
 // Parameters and annotations that a deployment does not name stay, and so do limits that
-// no option sets.
+// no option sets. The platform shows an action with the parameters of its package; those
+// stay the package's, and change with it. A parameter of the same value in both is sent each
+// time, because nothing says whether the action has it too.
 //
 // # The library
 //

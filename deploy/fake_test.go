@@ -201,6 +201,9 @@ func (p *platform) action(w http.ResponseWriter, r *http.Request, name string, b
 		p.json(w, 200, p.record(name, whisk.Success, `{"ok":true}`))
 		return
 	}
+	if pkg, _, ok := strings.Cut(name, "/"); ok && r.Method == http.MethodGet {
+		there.Parameters = p.packages[pkg].Parameters.Merge(there.Parameters)
+	}
 	if r.URL.Query().Get("code") == "false" {
 		there.Exec.Code = nil
 	}

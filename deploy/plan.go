@@ -56,16 +56,20 @@ func (c *Client) Plan(ctx context.Context, d Deployment) (Plan, error) {
 		return Plan{}, err
 	}
 	var p Plan
+	var inherited whisk.KeyValues
 	if d.Package != "" {
-		step, err := c.planPackage(ctx, d)
+		step, there, err := c.planPackage(ctx, d)
 		if err != nil {
 			return p, err
 		}
 		p.Steps = append(p.Steps, step)
+		inherited = there.Parameters
 	}
 	b := c.bounds(ctx)
 	for _, f := range d.Functions {
-		if err := c.planAction(ctx, &p, b, d, f.Name, f.wanted(d.Release)); err != nil {
+		w := f.wanted(d.Release)
+		w.inherited = inherited
+		if err := c.planAction(ctx, &p, b, d, f.Name, w); err != nil {
 			return p, err
 		}
 	}
@@ -122,26 +126,24 @@ func (d Deployment) check() error {
 }
 
 // planPackage makes the package unless it is there.
-func (c *Client) planPackage(ctx context.Context, d Deployment) (Step, error) {
+func (c *Client) planPackage(ctx context.Context, d Deployment) (step Step, there whisk.Package, err error) {
 	name := d.Package
-	step := Step{What: "package " + name, Verb: Unchanged}
-	var there whisk.Package
+	step = Step{What: "package " + name, Verb: Unchanged}
 	found := false
 	if c != nil {
-		var err error
 		if found, err = c.lookup(ctx, request{what: step.What, path: "packages/" + url.PathEscape(name)}, &there); err != nil {
-			return step, err
+			return step, there, err
 		}
 	}
 	if found {
 		if there.Binding.Name != "" {
-			return step, actions.Errorf(actions.Conflict, "package %s is a binding of /%s/%s, which takes no actions; choose another name with --package",
+			return step, there, actions.Errorf(actions.Conflict, "package %s is a binding of /%s/%s, which takes no actions; choose another name with --package",
 				name, there.Binding.Namespace, there.Binding.Name)
 		}
-		return step, nil
+		return step, there, nil
 	}
 	step.Verb = Create
-	return step, step.put("packages/"+url.PathEscape(name), false, struct {
+	return step, there, step.put("packages/"+url.PathEscape(name), false, struct {
 		Namespace   string          `json:"namespace"`
 		Name        string          `json:"name"`
 		Annotations whisk.KeyValues `json:"annotations"`

@@ -326,3 +326,42 @@ func TestSequenceOfWhatIsThere(t *testing.T) {
 		t.Errorf("got %q, want it unchanged", done)
 	}
 }
+
+// What an action has of its package is not made its own: it changes with the package.
+func TestPackageParameters(t *testing.T) {
+	for _, test := range []struct {
+		name       string
+		own, wants whisk.KeyValues
+		body       string
+	}{
+		{"another value", whisk.KeyValues{kv("a", "1")}, whisk.KeyValues{kv("a", "2")}, `"parameters":[{"key":"a","value":2}]`},
+		{"one more", whisk.KeyValues{kv("b", "1")}, whisk.KeyValues{kv("a", "2")}, `"parameters":[{"key":"b","value":1},{"key":"a","value":2}]`},
+		{"the package's value", nil, whisk.KeyValues{kv("password", `"old"`)}, `"parameters":[{"key":"password","value":"old"}]`},
+		{"its own value of the package's", whisk.KeyValues{kv("password", `"mine"`)}, whisk.KeyValues{kv("a", "2")}, `"parameters":[{"key":"password","value":"mine"},{"key":"a","value":2}]`},
+		{"what it has", whisk.KeyValues{kv("a", "1")}, whisk.KeyValues{kv("a", "1")}, ""},
+		{"nothing", nil, nil, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := newPlatform(t)
+			c := p.connect()
+			f := function("ocr-line")
+			f.Parameters = test.own
+			d := deployment(f)
+			d.Package = "models"
+			deployTo(t, c, d)
+			p.sent()
+			pkg := p.packages["models"]
+			pkg.Parameters = whisk.KeyValues{kv("password", `"old"`), kv("host", `"db"`)}
+			p.packages["models"] = pkg
+			d.Functions[0].Parameters = test.wants
+			deployTo(t, c, d)
+			want := []string(nil)
+			if test.body != "" {
+				want = []string{`PUT /api/v1/namespaces/_/actions/models/ocr-line?overwrite=true {"namespace":"_","name":"models/ocr-line",` + test.body + `}`}
+			}
+			if got := p.sent(); !cmp.Equal(got, want) {
+				t.Errorf("sent: %s", cmp.Diff(want, got))
+			}
+		})
+	}
+}
