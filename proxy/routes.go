@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"github.com/deepfn/deepfn/actions"
@@ -39,6 +40,25 @@ type request struct {
 	answer *[]byte
 	// web is the web action that the request is of; nil when it came over HTTP.
 	web *webCall
+}
+
+func (s *Server) newID() string { return s.idPrefix + strconv.FormatUint(s.ids.Add(1), 36) }
+
+// intern makes a string of b, without memory for the usual ones.
+func intern(b []byte) string {
+	switch string(b) {
+	case "POST":
+		return "POST"
+	case "GET":
+		return "GET"
+	case "/run":
+		return "/run"
+	case jsonType:
+		return jsonType
+	case "*/*":
+		return "*/*"
+	}
+	return string(b)
 }
 
 // A peeker returns the first value of a header, nil when there is none.

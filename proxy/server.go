@@ -242,8 +242,6 @@ func (s *Server) survive(ctx context.Context, fc *fasthttp.RequestCtx) {
 	fc.SetConnectionClose()
 }
 
-func (s *Server) newID() string { return s.idPrefix + strconv.FormatUint(s.ids.Add(1), 36) }
-
 // pathOf returns the decoded and cleaned path. One that would become another by that, with
 // dot segments or encoded slashes, is left as it was sent, which is no route's: whoever
 // lets only a part of the paths through, in front of this server, has not decoded it either.
@@ -290,23 +288,6 @@ func (s *Server) request(fc *fasthttp.RequestCtx, r *request) {
 			each(string(name), string(value))
 		}
 	}
-}
-
-// intern makes a string of b, without memory for the usual ones.
-func intern(b []byte) string {
-	switch string(b) {
-	case "POST":
-		return "POST"
-	case "GET":
-		return "GET"
-	case "/run":
-		return "/run"
-	case jsonType:
-		return jsonType
-	case "*/*":
-		return "*/*"
-	}
-	return string(b)
 }
 
 // readBody reads the body into buf, which it may replace, or onto the disk, and takes

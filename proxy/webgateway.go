@@ -133,11 +133,7 @@ func (s *Server) checkPayload(r *request) error {
 		s.metrics.refused(string(r.refused.Code))
 		return r.refused
 	}
-	if limit := s.cfg.MaxPayload; limit > 0 && int64(len(r.body)) > limit {
-		return actions.Errorf(actions.TooLarge, "Request larger than allowed: %d > %d bytes. Give what is long by reference: %s",
-			len(r.body), limit, `{"url": "https://…"} in its place`)
-	}
-	return nil
+	return s.checkSize(r.body)
 }
 
 // isTrue says whether an annotation of the action is true.

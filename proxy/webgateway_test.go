@@ -180,7 +180,7 @@ func TestWebGatewayRefuses(t *testing.T) {
 		{"not JSON", "POST", "guest/pkg/fn", `{"a`, []string{"Content-Type", jsonType}, nil, 400, "The request content was malformed:\nunexpected end of JSON input"},
 		{"not a form", "POST", "guest/pkg/fn", `a=%zz`, []string{"Content-Type", formType}, nil, 400, "The request content was malformed:\nthe form is not URL-encoded"},
 		{"not a query", "GET", "guest/pkg/fn?a=%zz", "", nil, nil, 400, "The query parameter 'a=%zz' was malformed:\nit is not URL-encoded"},
-		{"too large", "POST", "guest/pkg/fn", strings.Repeat("x", 2001), nil, nil, 413, "Request larger than allowed: 2001 > 2000 bytes. Give what is long by reference: {\"url\": \"https://…\"} in its place"},
+		{"too large", "POST", "guest/pkg/fn", strings.Repeat("x", 2001), nil, nil, 413, "Request larger than allowed: 2001 > 2000 bytes."},
 		{"key wanted", "GET", "guest/pkg/fn", "", nil, []string{"require-whisk-auth", "true"}, 401, "The resource requires authentication, which was not supplied with the request"},
 		{"wrong key", "GET", "guest/pkg/fn", "", []string{"Authorization", "Basic eDp5"}, []string{"require-whisk-auth", "true"}, 401, "The resource requires authentication, which was not supplied with the request"},
 		{"key", "GET", "guest/pkg/fn", "", []string{"Authorization", key}, []string{"require-whisk-auth", "true"}, 200, ""},
@@ -274,7 +274,7 @@ func TestWebGatewayErrors(t *testing.T) {
 // DEEPaaS and back: the page, and everything that the page asks for, are below the action.
 func TestWebGatewayServesModel(t *testing.T) {
 	c := &webController{}
-	r := start(t, Config{Model: "echo", Controller: c, MaxPayload: 1 << 20, MaxBody: 4 << 20})
+	r := start(t, Config{Model: "echo", Controller: c, Storage: newFakeStorage(), MaxPayload: 1 << 20, MaxBody: 4 << 20})
 	c.outcome = func(args json.RawMessage) whisk.Outcome {
 		resp, err := r.Activate(t.Context(), actions.Activation{Model: "echo", Value: args, Context: []actions.Text{
 			{Origin: actions.FromContext, Name: "__OW_ACTION_NAME", Value: "/guest/pkg/fn"},

@@ -9,9 +9,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/deepfn/deepfn/actions/whisk"
-
 	"github.com/deepfn/deepfn/actions/jsonscan"
+	"github.com/deepfn/deepfn/actions/whisk"
 )
 
 // answer makes the answer of what has become of the activation. The error of an action is

@@ -90,16 +90,20 @@ func onWire(a whisk.Activation) whisk.Activation {
 
 // arguments returns the arguments of an invocation, nil when there are none.
 func (s *Server) arguments(c *apiCall) (json.RawMessage, error) {
-	if limit, size := s.cfg.MaxPayload, int64(len(c.body)); limit > 0 && size > limit {
-		return nil, s.overPayload("Request larger than allowed: %d > %d bytes.", size)
+	if err := s.checkSize(c.body); err != nil {
+		return nil, err
 	}
 	return c.object()
 }
 
-// overPayload refuses what is over the limit of a payload, in the platform's words, and
+// checkSize refuses arguments over the limit of a payload, in the platform's words, and
 // says what else can be done.
-func (s *Server) overPayload(format string, size int64) error {
-	e := actions.Errorf(actions.TooLarge, format, size, s.cfg.MaxPayload)
+func (s *Server) checkSize(args []byte) error {
+	limit := s.cfg.MaxPayload
+	if limit <= 0 || int64(len(args)) <= limit {
+		return nil
+	}
+	e := actions.Errorf(actions.TooLarge, "Request larger than allowed: %d > %d bytes.", len(args), limit)
 	if s.cfg.Storage != nil {
 		e.Msg += ` Give what is large by reference, as {"url": "https://…"} or {"url": "s3://…"}.`
 	}
