@@ -160,7 +160,8 @@ func (s *Storage) MayStore(url string) error {
 }
 
 // Store writes f.Data to a URL, with f.ContentType. Data is the caller's again when it
-// returns. The errors are those of Fetch.
+// returns. The errors are those of Fetch; Unavailable, too, if the server there says yes
+// before it has taken all.
 func (s *Storage) Store(ctx context.Context, url string, f actions.File) error {
 	l, to, err := s.locate(url)
 	if err != nil {

@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"bytes"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -195,19 +194,27 @@ func (w *web) fetch(ctx context.Context, l location) (object, error) {
 
 // store puts a file at a URL.
 func (w *web) store(ctx context.Context, l location, f actions.File) error {
+	sending, cancel := context.WithCancel(ctx)
+	defer cancel()
+	up := upload{data: f.Data}
 	resp, l, err := w.follow(ctx, l, func(u *url.URL) (*http.Request, error) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPut, u.String(), bytes.NewReader(f.Data))
+		req, err := up.request(sending, u)
 		if err == nil {
 			req.Header.Set("Content-Type", f.ContentType)
 		}
 		return req, err
 	})
 	if err != nil {
+		up.wait(cancel)
 		return err
 	}
 	discard(resp)
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+	complete := up.wait(cancel)
+	switch {
+	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		return statusError(l, resp)
+	case !complete:
+		return actions.Errorf(actions.Unavailable, "%s answered %s and did not take all of it", l, statusText(resp.StatusCode))
 	}
 	return nil
 }
