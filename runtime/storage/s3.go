@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"path"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -34,6 +36,8 @@ func (b *buckets) check(l location) error {
 		return actions.Errorf(actions.Invalid, "%s does not begin with the name of a bucket", l)
 	case key(l) == "" || strings.HasSuffix(key(l), "/"):
 		return actions.Errorf(actions.Invalid, "%s does not name an object: it is %s://bucket/key", l, l.url.Scheme)
+	case !isKey(key(l)):
+		return actions.Errorf(actions.Invalid, "%s names an object by control characters, '../' or what is no UTF-8, which the server cannot", l)
 	case !l.allowed:
 		return actions.Errorf(actions.Forbidden,
 			"%s would be read or written with the server's own keys, which its operator must allow, with --allow-url %s://%s/",
@@ -51,6 +55,12 @@ func isBucket(name string) bool {
 }
 
 func key(l location) string { return strings.TrimPrefix(l.url.Path, "/") }
+
+// isKey says whether an object has this very key. Go Cloud writes others in another way, as
+// "a..__0x2f__b", which nobody else finds.
+func isKey(key string) bool {
+	return utf8.ValidString(key) && !strings.Contains(key, "../") && !strings.ContainsFunc(key, func(r rune) bool { return r < ' ' })
+}
 
 // fetch opens an object.
 func (b *buckets) fetch(ctx context.Context, l location) (object, error) {
@@ -91,12 +101,16 @@ func (b *buckets) store(ctx context.Context, l location, f actions.File) error {
 		return bucketError(ctx, l, err)
 	}
 	defer func() { _ = bucket.Close() }()
-	err = bucket.Upload(ctx, key(l), bytes.NewReader(f.Data), &blob.WriterOptions{ContentType: f.ContentType})
+	err = bucket.Upload(ctx, key(l), unseekable{bytes.NewReader(f.Data)}, &blob.WriterOptions{ContentType: f.ContentType})
 	if err != nil {
 		return bucketError(ctx, l, err)
 	}
 	return nil
 }
+
+// An unseekable reader is read before Upload returns, piece by piece into memory of the
+// SDK's. One that can seek would be the body of a request, which may outlive the call.
+type unseekable struct{ io.Reader }
 
 // bucketError says what went wrong with an object, in words that repeat nothing of the
 // store's answer: that may hold keys and requests.

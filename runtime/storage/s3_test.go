@@ -231,6 +231,9 @@ func TestS3(t *testing.T) {
 		"s3://b@d/in/line.png":                         {actions.Invalid, "name or password"},
 		"s3://bu~ket/in/line.png":                      {actions.Invalid, "the name of a bucket"},
 		"s3://bucket/in/../out/x":                      {actions.Invalid, "dot segments"},
+		"s3://bucket/in/a../b":                         {actions.Invalid, "names an object by"},
+		"s3://bucket/in/a%01b":                         {actions.Invalid, "names an object by"},
+		"s3://bucket/in/a%ffb":                         {actions.Invalid, "names an object by"},
 	} {
 		_, err := s.Fetch(t.Context(), url, io.Discard)
 		wantError(t, err, want.code, want.says)
@@ -246,6 +249,30 @@ func TestS3(t *testing.T) {
 	}
 	if !slices.Contains(srv.requests, "POST /bucket/out/a b.txt") {
 		t.Error("the large object was not uploaded in parts")
+	}
+}
+
+// TestS3Keys shows that an object has the very key that its URL says, with slashes that
+// follow each other.
+func TestS3Keys(t *testing.T) {
+	srv := newS3Server(t)
+	srv.environment(t)
+	s := newStorage(t, Config{Allow: []string{"s3://"}})
+	for url, key := range map[string]string{
+		"s3://bucket/a//b":       "a//b",
+		"s3://bucket//a":         "/a",
+		"s3://bucket/a%2Fb..":    "a/b..",
+		"s3://bucket/%C3%A4%20+": "ä +",
+		"s3://bucket/__0x2f__":   "__0x2f__",
+	} {
+		err := s.Store(t.Context(), url, actions.File{Data: []byte(url)})
+		if err != nil || string(srv.objects[key].data) != url {
+			t.Errorf("%s: got %q under %s, %v", url, srv.objects[key].data, key, err)
+		}
+		var got bytes.Buffer
+		if _, err := s.Fetch(t.Context(), url, &got); err != nil || got.String() != url {
+			t.Errorf("%s: fetched %q, %v", url, got.String(), err)
+		}
 	}
 }
 
