@@ -98,7 +98,9 @@ func (s *Server) entry(ctx context.Context, r *request) response {
 	return s.entryRun(ctx, r, &body)
 }
 
-// entryMethods answers a method that the single entrypoint does not take.
+// entryMethods answers a method that the single entrypoint does not take: OPTIONS with what
+// it does take, as OpenWhisk's runtimes do. A browser asks so before a page of another site
+// may send JSON, and is told of it where such pages may run the function.
 func (s *Server) entryMethods(r *request) response {
 	allow := s.cfg.Entry.Methods
 	if len(allow) == 0 {
@@ -109,6 +111,12 @@ func (s *Server) entryMethods(r *request) response {
 	}
 	resp := methodNotAllowed(&route{}, r)
 	resp.allow = strings.Join(allow, ", ")
+	if r.method == http.MethodOptions {
+		resp = response{status: http.StatusOK, contentType: "text/plain; charset=utf-8", body: []byte(resp.allow), allow: resp.allow}
+		if s.cfg.Entry.Public {
+			addCORS(&resp, r.headerText("Access-Control-Request-Headers"))
+		}
+	}
 	return resp
 }
 

@@ -282,10 +282,28 @@ func TestEntryMethods(t *testing.T) {
 			if runs != (inv.calls() == 1) {
 				t.Errorf("%v %s: got %d %s", tt.methods, method, got.status, got.body)
 			}
+			if method == http.MethodOptions && !runs {
+				if got.status != 200 || got.allow != tt.allow || string(got.body) != tt.allow || len(got.header) > 0 {
+					t.Errorf("%v OPTIONS: got %d %s, Allow %q and %v", tt.methods, got.status, got.body, got.allow, got.header)
+				}
+				continue
+			}
 			if reads := method == http.MethodGet || method == http.MethodHead; !runs && (reads && got.status != tt.get || !reads && (got.status != 405 || got.allow != tt.allow)) {
 				t.Errorf("%v %s: got %d, Allow %q", tt.methods, method, got.status, got.allow)
 			}
 		}
+	}
+}
+
+// A browser asks with OPTIONS whether a page of another site may send JSON, and it may where
+// such pages may run the function.
+func TestEntryPreflight(t *testing.T) {
+	inv := &fakeInvoker{answer: answering(jsonType, `{}`)}
+	s, _ := newServer(t, Config{Model: "echo", Invoker: inv, Entry: Entry{Public: true}})
+	got := toEntry(t, s, "OPTIONS", "/", "", "Origin", "http://a.example", "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "content-type")
+	if got.status != 200 || inv.calls() != 0 || got.header.Get("Access-Control-Allow-Origin") != "*" ||
+		!strings.Contains(got.header.Get("Access-Control-Allow-Methods"), "POST") || got.header.Get("Access-Control-Allow-Headers") != "content-type" {
+		t.Errorf("got %d %s, %v and %d calls", got.status, got.body, got.header, inv.calls())
 	}
 }
 

@@ -92,6 +92,33 @@ func TestEntrypoint(t *testing.T) {
 	}
 }
 
+// Methods that are none end the server before it listens; without POST it says so.
+func TestEntryHTTPMethods(t *testing.T) {
+	t.Parallel()
+	for _, methods := range []string{"[foo]", "[get,post,patchh]", "GET;POST"} {
+		env := map[string]string{"DEEPFN_DATA": t.TempDir(), "DEEPFN_CACHE": t.TempDir(), "__OW_HTTP_METHODS": methods}
+		var stderr strings.Builder
+		code := run(t.Context(), program{
+			args: []string{"serve", "--listen", "127.0.0.1:0"}, stdout: &stderr, stderr: &stderr,
+			getenv: func(name string) string { return env[name] },
+		})
+		if code != exitUsage || !strings.Contains(stderr.String(), "__OW_HTTP_METHODS="+methods+": ") {
+			t.Errorf("%s: got %d %s", methods, code, stderr.String())
+		}
+	}
+	for methods, status := range map[string]int{"[get,post]": 500, `["put", "get"]`: 405} {
+		p := newServer(t)
+		p.env = append(p.env, "__OW_HTTP_METHODS="+methods)
+		p.serve(&p.stdout, "--python", current(t))
+		if r := p.mustPost("/", jsonMedia, []byte(`{}`)); r.status != status {
+			t.Errorf("%s: POST got %d %s, want %d", methods, r.status, r.body, status)
+		}
+		if warned := strings.Contains(p.stderr.String(), "POST does not run the function"); warned != (status == 405) {
+			t.Errorf("%s: warned %t: %s", methods, warned, p.stderr.String())
+		}
+	}
+}
+
 func boolText(b bool) string {
 	if b {
 		return "true"

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -53,7 +55,7 @@ func (r *storageSettings) open(maxBody int64, log *slog.Logger) (*storage.Storag
 
 // entry reads what OpenWhisk's runtimes for Knative are told by their environment
 // (apache/openwhisk, docs/single_entrypoint_proxy_contract.md).
-func (srv *server) entry() (proxy.Entry, error) {
+func (srv *server) entry(log *slog.Logger) (proxy.Entry, error) {
 	platform := srv.getenv("__OW_RUNTIME_PLATFORM")
 	switch platform {
 	case "", "openwhisk", "knative":
@@ -78,7 +80,20 @@ func (srv *server) entry() (proxy.Entry, error) {
 	for method := range strings.FieldsFuncSeq(srv.getenv("__OW_HTTP_METHODS"), func(r rune) bool {
 		return strings.ContainsRune(`[]", `, r)
 	}) {
-		e.Methods = append(e.Methods, strings.ToUpper(method))
+		word := strings.ToUpper(method)
+		if !slices.Contains(httpMethods(), word) {
+			return e, usageError{fmt.Errorf("__OW_HTTP_METHODS=%s: %q is no method; want some of %s, such as [get,post]",
+				srv.getenv("__OW_HTTP_METHODS"), method, strings.Join(httpMethods(), ", "))}
+		}
+		e.Methods = append(e.Methods, word)
+	}
+	if len(e.Methods) > 0 && !slices.Contains(e.Methods, http.MethodPost) {
+		log.Warn("POST does not run the function at /: __OW_HTTP_METHODS does not name it", "methods", strings.Join(e.Methods, ","))
 	}
 	return e, nil
+}
+
+// httpMethods are the methods that may run a function at the single entrypoint.
+func httpMethods() []string {
+	return []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodPatch, http.MethodHead, http.MethodOptions}
 }

@@ -275,7 +275,7 @@ func (r *running) close(ctx context.Context) error {
 
 // config says what the front serves.
 func (srv *server) config(r *running) (proxy.Config, error) {
-	entry, err := srv.entry()
+	entry, err := srv.entry(r.log)
 	if err != nil {
 		return proxy.Config{}, err
 	}
