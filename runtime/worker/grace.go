@@ -32,15 +32,23 @@ func withGrace(d time.Duration) (context.Context, context.CancelFunc) {
 	defer g.mu.Unlock()
 	g.due = time.Now().Add(step)
 	g.timer = time.AfterFunc(step, func() { g.look(step) })
-	return ctx, func() {
-		g.timer.Stop()
-		end()
-	}
+	return ctx, g.cancel
+}
+
+func (g *grace) cancel() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.left = 0 // for a look that has begun
+	g.timer.Stop()
+	g.end()
 }
 
 func (g *grace) look(step time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.left == 0 {
+		return
+	}
 	if time.Since(g.due) <= max(step, minLate) {
 		g.left--
 	}

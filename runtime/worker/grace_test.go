@@ -34,6 +34,19 @@ func TestGraceCanceled(t *testing.T) {
 	})
 }
 
+// TestGraceCanceledAtALook cancels when a look has begun: it does not go on.
+func TestGraceCanceledAtALook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, end := context.WithCancel(t.Context())
+		g := &grace{left: looksPerGrace, end: end, due: time.Now(), timer: time.AfterFunc(time.Hour, func() {})}
+		g.cancel()
+		g.look(time.Second)
+		if g.timer.Stop() {
+			t.Error("there is another look to come")
+		}
+	})
+}
+
 // TestGraceFrozen takes looks that come late from the clock: the process was frozen.
 func TestGraceFrozen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
