@@ -230,6 +230,9 @@ func (srv *server) build(ctx context.Context, r *running) (err error) {
 		return err
 	}
 	r.front = proxy.New(cfg)
+	if r.api.controller != nil {
+		r.api.controller.Resume()
+	}
 	if srv.model != "" && srv.warm > 0 { // before the first question whether it is ready
 		return r.pool.Keep(ctx, srv.model, srv.warm)
 	}

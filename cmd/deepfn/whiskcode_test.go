@@ -125,3 +125,47 @@ func TestCodeRetires(t *testing.T) {
 	}
 	eventually(t, "the last process has ended", func() bool { return !alive(old) })
 }
+
+// A server that is told to end leaves what it has accepted and not begun to the next one, and
+// ends well.
+func TestAcceptedGoesOn(t *testing.T) {
+	p := serveWhisk(t, "--grace", "100ms")
+	p.createAction("slow", "import time\n\ndef main(args):\n    time.sleep(args['seconds'])\n    return {'n': args['n']}\n", "")
+	p.wait("slow", `{"n":0,"seconds":0}`)
+	const all = 60
+	ids := make([]string, all)
+	for n := range ids {
+		seconds := 0
+		if n < codeInstances {
+			seconds = 30
+		}
+		r := p.own(http.MethodPost, "actions/slow", fmt.Sprintf(`{"n":%d,"seconds":%d}`, n, seconds))
+		var a whisk.Activation
+		if err := json.Unmarshal([]byte(r.body), &a); err != nil || r.status != 202 {
+			t.Fatalf("got %d %s", r.status, r.body)
+		}
+		ids[n] = a.ID
+	}
+	if code := p.stop(); code != 0 {
+		t.Errorf("it ended with %d: %s", code, p.stderr.String())
+	}
+	if !strings.Contains(p.stderr.String(), "left_for_the_next_start=") {
+		t.Errorf("the server said %s", p.stderr.String())
+	}
+	again := &process{t: t, ended: make(chan struct{}), temp: p.temp, data: p.data, env: p.env}
+	again.serve(&again.stdout, "--python", current(t))
+	ran := 0
+	for n, id := range ids[codeInstances:] {
+		var a whisk.Activation
+		eventually(t, id, func() bool {
+			r := again.own(http.MethodGet, "activations/"+id, "")
+			return r.status == 200 && json.Unmarshal([]byte(r.body), &a) == nil
+		})
+		if plainJSON(t, string(a.Response.Result)) == fmt.Sprintf(`{"n":%d}`, n+codeInstances) {
+			ran++
+		}
+	}
+	if want := all - 2*codeInstances; ran < want {
+		t.Errorf("%d ran, want at least %d", ran, want)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
@@ -126,6 +127,12 @@ type Controller struct {
 	codeMu   sync.Mutex // guards imported, and what it says in importing
 	imported map[string]*importing
 
+	open     func() context.Context // until Close
+	close    context.CancelFunc
+	waiting  []store.Pending // what was accepted before and has not begun, for Resume
+	resuming sync.WaitGroup
+	cutOff   atomic.Int64 // the activations that Close has ended
+
 	mu         sync.Mutex // guards what follows
 	closed     bool
 	running    map[string]context.CancelCauseFunc // by activation
@@ -133,8 +140,8 @@ type Controller struct {
 	drained    chan struct{}                      // closed when closed and nothing runs
 }
 
-// New makes a Controller and ends what a server that died had accepted: it becomes an
-// activation with an internal error. The error is Invalid for a key that is none, or that
+// New makes a Controller and ends what was under way when a server died: it becomes an
+// activation with an internal error. What had not begun waits for Resume. The error is Invalid for a key that is none, or that
 // of the store.
 func New(cfg Config) (*Controller, error) {
 	cfg = cfg.withDefaults()
@@ -146,6 +153,8 @@ func New(cfg Config) (*Controller, error) {
 		imported: make(map[string]*importing), running: make(map[string]context.CancelCauseFunc),
 		drained: make(chan struct{}),
 	}
+	open, end := context.WithCancel(context.Background())
+	c.open, c.close = func() context.Context { return open }, end
 	return c, c.endPending()
 }
 
@@ -162,7 +171,8 @@ func (c *Controller) Authenticate(user, password string) (namespace string, err 
 var errEnded = errors.New("the server has ended")
 
 // Close refuses new activations and waits for those under way. When ctx ends first, it ends
-// them, which is what their records say, and returns that error after they are on disk.
+// them, which is what their records say, and returns that error after they are on disk. What
+// was accepted and has not begun stays on disk for the next Controller.
 func (c *Controller) Close(ctx context.Context) error {
 	c.mu.Lock()
 	if !c.closed {
@@ -170,18 +180,21 @@ func (c *Controller) Close(ctx context.Context) error {
 		c.drainedLocked()
 	}
 	c.mu.Unlock()
+	c.close()
+	defer c.resuming.Wait()
+	defer c.sayLeft()
 	select {
 	case <-c.drained:
-		return nil
 	case <-ctx.Done():
+		c.mu.Lock()
+		for _, cancel := range c.running {
+			cancel(errEnded)
+		}
+		c.mu.Unlock()
+		<-c.drained
+		return ctx.Err()
 	}
-	c.mu.Lock()
-	for _, cancel := range c.running {
-		cancel(errEnded)
-	}
-	c.mu.Unlock()
-	<-c.drained
-	return ctx.Err()
+	return nil
 }
 
 // drainedLocked says that nothing runs any more, if that is so.
@@ -205,12 +218,16 @@ func (c *Controller) enter(ctx context.Context, id string, background bool) (con
 		e.RetryAfter = time.Second
 		return nil, e
 	}
-	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	c.running[id] = cancel
 	if background {
 		c.background++
 	}
-	return own, nil
+	return c.enterLocked(ctx, id), nil
+}
+
+func (c *Controller) enterLocked(ctx context.Context, id string) context.Context {
+	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	c.running[id] = cancel
+	return own
 }
 
 // leave is the end of what enter has begun.

@@ -25,8 +25,9 @@
 //
 // The documents of entities as the API shows them, but the code of an action apart from it,
 // in a collection of its own. An activation is on disk before anybody is told of it: when it
-// has ended or, as a mark, when it was accepted. What a server that died had accepted is
-// ended by the next New.
+// has ended or, as a mark, when it was accepted. The mark has what it takes to run it until
+// that begins, so that the next Controller runs what has not begun, and ends what a server
+// that died had begun: nothing runs twice.
 //
 // The texts of errors and the shapes of documents are those of apache/openwhisk
 // (core/controller: Actions.scala, Triggers.scala, Rules.scala, Packages.scala,

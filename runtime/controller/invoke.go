@@ -6,12 +6,12 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/actions/whisk"
-	"github.com/deepfn/deepfn/runtime/store"
 )
 
 // newID makes the id of an activation.
@@ -25,9 +25,11 @@ func newID() string {
 type flight struct {
 	id, caller  string
 	transaction string
-	cause       string // the id of what made it, if anything did
-	inSequence  bool   // cause is a sequence
-	depth       int    // how many sequences it is within
+	within      *flight       // the sequence that it is a part of
+	moved       chan struct{} // closed when its run begins, for who resumes it; or nil
+	cause       string        // the id of what made it, if anything did
+	inSequence  bool          // cause is a sequence
+	depth       int           // how many sequences it is within
 	found       resolution
 	count       int             // of the actions that have run in the topmost sequence
 	args        json.RawMessage // its own
@@ -38,15 +40,7 @@ type flight struct {
 	begun bool       // it is on disk that it was accepted
 	ended bool       // its record is on disk, or there is none
 	runs  time.Time  // when its run began, zero before
-}
-
-// begin notes that the run of an activation begins, once.
-func (f *flight) begin() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.runs.IsZero() {
-		f.runs = time.Now()
-	}
+	cut   bool       // it has not begun because the server ends
 }
 
 // hasBegun says whether the run of an activation has begun, and for how long it has been
@@ -139,7 +133,7 @@ func (c *Controller) launch(ctx context.Context, f *flight) error {
 	}
 	go func() { // ends with the activation; Close waits for it
 		defer c.leave(f.id, true)
-		if _, err := c.complete(own, f); err != nil {
+		if _, err := c.complete(own, f); err != nil && !errors.Is(err, errPostponed) {
 			c.log.ErrorContext(own, "activation was not kept", "activation_id", f.id, "error", err.Error())
 		}
 	}()
@@ -185,13 +179,7 @@ func (c *Controller) accept(ctx context.Context, f *flight) (ended bool, err err
 	if f.ended {
 		return true, nil
 	}
-	doc, err := encode(f.activation())
-	if err != nil {
-		return false, err
-	}
-	err = c.cfg.Store.Begin(ctx, store.Pending{
-		Namespace: f.caller, ID: f.id, Name: f.found.name.Entity, Path: f.path(), Start: f.asked, Doc: doc,
-	})
+	err = c.pendLocked(ctx, f)
 	f.begun = err == nil
 	return false, err
 }
@@ -203,6 +191,12 @@ func (c *Controller) complete(ctx context.Context, f *flight) (whisk.Activation,
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.ended = true
+	if f.top().postponed(f) {
+		return a, errPostponed
+	}
+	if errors.Is(context.Cause(ctx), errEnded) {
+		c.cutOff.Add(1)
+	}
 	if err != nil {
 		if !f.begun {
 			return a, err

@@ -104,10 +104,19 @@ func (c *Controller) endPending() error {
 	if err != nil {
 		return err
 	}
+	begun := left[:0:0]
+	for _, p := range left {
+		if p.Waits {
+			c.waiting = append(c.waiting, p)
+		} else {
+			begun = append(begun, p)
+		}
+	}
+	left, c.background = begun, len(c.waiting)
 	errs := make([]error, len(left))
 	var all sync.WaitGroup
 	for i, p := range left { // at once, so that they are written together
-		all.Go(func() { errs[i] = c.endOne(p) })
+		all.Go(func() { errs[i] = c.endOne(p, endedBeforeDone) })
 	}
 	all.Wait()
 	if len(left) > 0 {
@@ -116,15 +125,15 @@ func (c *Controller) endPending() error {
 	return errors.Join(errs...)
 }
 
-// endOne ends an activation that was accepted by a server that has died.
-func (c *Controller) endOne(p store.Pending) error {
+// endOne ends an activation that was accepted by a server that has died, and says why.
+func (c *Controller) endOne(p store.Pending, why string) error {
 	var a whisk.Activation
 	if err := json.Unmarshal(p.Doc, &a); err != nil {
 		a = whisk.Activation{
 			ID: p.ID, Namespace: p.Namespace, Name: p.Name, Version: firstVersion, Subject: p.Namespace, Start: p.Start.UnixMilli(),
 		}
 	}
-	a.Response = failure(whisk.WhiskError, endedBeforeDone)
+	a.Response = failure(whisk.WhiskError, why)
 	a.End = max(now(), a.Start)
 	a.Duration = a.End - a.Start
 	r, err := recordOf(a, nil, p.Path)

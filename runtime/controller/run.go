@@ -41,14 +41,18 @@ func failure(code int, text string) whisk.Response {
 // run runs what is no sequence. The error is Busy, when nobody was told of the activation.
 func (c *Controller) run(ctx context.Context, f *flight) (outcome, error) {
 	defer c.letGo(f)
-	wait := firstPause
+	wait, queued := firstPause, time.Now()
 	for {
 		o, err := c.attempt(ctx, f)
-		if err == nil || errors.Is(err, errQueued) || !f.waits() || time.Since(f.asked) > maxQueued {
+		if c.open().Err() != nil && f.top().postpone() {
+			return o, errPostponed
+		}
+		if err == nil || errors.Is(err, errQueued) || !f.waits() || time.Since(queued) > maxQueued {
 			return o, err
 		}
 		select {
 		case <-time.After(wait):
+		case <-c.closing(f):
 		case <-ctx.Done():
 			return c.ended(), nil
 		}
@@ -88,9 +92,13 @@ func (c *Controller) attempt(ctx context.Context, f *flight) (outcome, error) {
 		if begun, _ := f.hasBegun(time.Now()); !begun && !patience.Stop() {
 			return errQueued
 		}
-		f.begin()
-		return nil
+		return c.begin(ctx, f)
 	}
+	defer context.AfterFunc(c.open(), func() { // which is the server's end
+		if f.top().postpone() {
+			cancel(errPostponed)
+		}
+	})()
 	resp, err := c.call(waiting, in)
 	o.ended = time.Now()
 	o.logs, o.timing = resp.Logs, resp.Timing
@@ -98,8 +106,10 @@ func (c *Controller) attempt(ctx context.Context, f *flight) (outcome, error) {
 		o.response = c.answer(resp.Data)
 		return o, nil
 	}
-	if errors.Is(context.Cause(waiting), errQueued) {
-		return o, errQueued
+	for _, why := range []error{errQueued, errPostponed} {
+		if errors.Is(context.Cause(waiting), why) || errors.Is(err, why) {
+			return o, why
+		}
 	}
 	return o, c.runFailed(ctx, f, &o, in, err)
 }

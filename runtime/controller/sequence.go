@@ -120,7 +120,7 @@ func (c *Controller) step(ctx context.Context, f *flight, component string, p *p
 		return
 	}
 	part := &flight{
-		id: newID(), caller: f.caller, transaction: f.transaction, cause: f.id, inSequence: true, depth: f.depth + 1,
+		id: newID(), caller: f.caller, transaction: f.transaction, cause: f.id, within: f, inSequence: true, depth: f.depth + 1,
 		found: found, args: p.response.Result, asked: time.Now(), count: p.count,
 	}
 	a, err := c.complete(ctx, part)

@@ -35,6 +35,10 @@ type Pending struct {
 	Name, Path    string
 	Start         time.Time
 	Doc           []byte
+	// Again is what it takes to run it, nil from when its run begins. Store.Pending leaves it
+	// on disk, where Store.Again finds it, and sets Waits.
+	Again []byte
+	Waits bool
 }
 
 // errDamaged is what decode says.
@@ -102,9 +106,9 @@ func (r Record) indexKeys(number uint64) [2][]byte {
 }
 
 // Begin marks an activation as accepted: with nil it is on disk, and Pending returns it
-// until End. If ctx ends first, it may or may not be there.
+// until End. It replaces an earlier mark. If ctx ends first, it may or may not be there.
 func (s *Store) Begin(ctx context.Context, p Pending) error {
-	r := Record{Namespace: p.Namespace, ID: p.ID, Name: p.Name, Path: p.Path, Start: p.Start, Doc: p.Doc}
+	r := Record{Namespace: p.Namespace, ID: p.ID, Name: p.Name, Path: p.Path, Start: p.Start, Doc: p.Doc, Summary: p.Again}
 	if err := r.check(); err != nil {
 		return err
 	}
@@ -247,12 +251,33 @@ func (s *Store) Pending() ([]Pending, error) {
 			if err != nil {
 				return pageError{err}
 			}
-			found = append(found, Pending{r.Namespace, r.ID, r.Name, r.Path, r.Start, bytes.Clone(r.Doc)})
+			found = append(found, Pending{
+				Namespace: r.Namespace, ID: r.ID, Name: r.Name, Path: r.Path, Start: r.Start,
+				Doc: bytes.Clone(r.Doc), Waits: len(r.Summary) > 0,
+			})
 			return nil
 		})
 	})
 	slices.SortStableFunc(found, func(a, b Pending) int { return a.Start.Compare(b.Start) })
 	return found, err
+}
+
+// Again returns what it takes to run an activation that was accepted, nil if its run has
+// begun. NotFound if there is none with this id in the namespace.
+func (s *Store) Again(namespace, id string) (again []byte, err error) {
+	err = s.read(func(tx *bbolt.Tx) error {
+		value := tx.Bucket([]byte(pendingBucket)).Get(texts(namespace, id))
+		if value == nil {
+			return actions.Errorf(actions.NotFound, "there is no activation %.40q under way", id)
+		}
+		r, _, err := decode(value)
+		if err != nil {
+			return pageError{err}
+		}
+		again = bytes.Clone(r.Summary)
+		return nil
+	})
+	return again, err
 }
 
 // Record returns an activation that has ended; what it has is the caller's. NotFound if

@@ -14,7 +14,7 @@
 //
 //	about        "version" → 1, "count" → activations, "bytes" → bytes of their values
 //	entities     collection, namespace, package, name → document
-//	pending      namespace, id → what was accepted and is not finished
+//	pending      namespace, id → what was accepted and is not finished; until it begins, with what runs it
 //	activations  number → the activation
 //	ids          namespace, id → number
 //	index        namespace, "" or the name in a query, start in microseconds, number → nothing

@@ -357,12 +357,25 @@ func TestPending(t *testing.T) {
 	s := open(t, store.Config{Path: path})
 	pending := func(n int) store.Pending {
 		r := record(n)
-		return store.Pending{r.Namespace, r.ID, r.Name, r.Path, r.Start, r.Doc}
+		return store.Pending{Namespace: r.Namespace, ID: r.ID, Name: r.Name, Path: r.Path, Start: r.Start, Doc: r.Doc}
 	}
 	for _, n := range []int{3, 1, 2} {
-		if err := s.Begin(t.Context(), pending(n)); err != nil {
+		p := pending(n)
+		p.Again = []byte{'{', byte(n), '}'}
+		if err := s.Begin(t.Context(), p); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := s.Begin(t.Context(), pending(1)); err != nil { // its run begins
+		t.Fatal(err)
+	}
+	for n, want := range map[int]string{1: "", 3: "{\x03}"} {
+		if again, err := s.Again("guest", record(n).ID); err != nil || string(again) != want {
+			t.Errorf("%d: got %q, %v", n, again, err)
+		}
+	}
+	if _, err := s.Again("guest", "x"); actions.CodeOf(err) != actions.NotFound {
+		t.Errorf("none: got %v", err)
 	}
 	if got := ids(t, s, "guest", whisk.ActivationQuery{}); len(got) != 0 {
 		t.Errorf("pending ones are listed: %v", got)
@@ -380,6 +393,7 @@ func TestPending(t *testing.T) {
 		got[i].Start = got[i].Start.UTC()
 	}
 	want := []store.Pending{pending(1), pending(3)}
+	want[1].Waits = true
 	for i := range want {
 		want[i].Start = want[i].Start.UTC()
 	}
