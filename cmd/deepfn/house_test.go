@@ -40,7 +40,7 @@ func mayImport() map[string][]string {
 		"proxy/conformance":         {},
 		"deploy":                    {"actions/whisk"},
 		"runtime/store":             {"actions/whisk", "actions/disk"},
-		"runtime/controller":        {"actions/whisk", "runtime/store"},
+		"runtime/controller":        {"actions/jsonscan", "actions/whisk", "runtime/store"},
 		"runtime/storage":           {},
 		"runtime/invoker":           {},
 		"runtime/onnx":              {"runtime/onnx/picture"},
