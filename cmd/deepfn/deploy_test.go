@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -286,6 +287,22 @@ func TestCodeThatIsTooLarge(t *testing.T) {
 	}
 	if _, err := readCode(path); actions.CodeOf(err) != actions.TooLarge || !strings.Contains(err.Error(), "put the model into the image") {
 		t.Errorf("got %v, want TooLarge", err)
+	}
+}
+
+// A folder is too large as soon as its zip is: what comes after that is not looked at.
+func TestFolderThatIsTooLarge(t *testing.T) {
+	dir := t.TempDir()
+	random := make([]byte, maxCode+1<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(random)
+	if err := os.WriteFile(filepath.Join(dir, "a"), random, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "b")); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := zipFolder(dir); actions.CodeOf(err) != actions.TooLarge || len(data) > maxCode {
+		t.Errorf("got %d bytes, %v, want TooLarge", len(data), err)
 	}
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"archive/zip"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -201,7 +200,7 @@ func tooMuchCode(path string) error {
 // zipFolder makes a zip of a folder, the same one for the same files. What begins with '.'
 // and Python's caches are left out.
 func zipFolder(dir string) ([]byte, error) {
-	var buf bytes.Buffer
+	buf := bounded{limit: maxCode}
 	w := zip.NewWriter(&buf)
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || path == dir {
@@ -221,13 +220,29 @@ func zipFolder(dir string) ([]byte, error) {
 	if err == nil {
 		err = w.Close()
 	}
-	if err == nil && buf.Len() > maxCode {
+	if errors.Is(err, errFull) {
 		err = tooMuchCode(dir)
 	}
 	if err != nil && actions.CodeOf(err) == actions.Internal {
 		err = actions.Errorf(actions.NotFound, "code: %w", err)
 	}
-	return buf.Bytes(), err
+	return buf.data, err
+}
+
+// bounded is memory for so many bytes, and no more.
+type bounded struct {
+	data  []byte
+	limit int
+}
+
+var errFull = errors.New("it is full")
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if len(p) > b.limit-len(b.data) {
+		return 0, errFull
+	}
+	b.data = append(b.data, p...)
+	return len(p), nil
 }
 
 func zipFile(w *zip.Writer, dir, path string, d fs.DirEntry) error {
