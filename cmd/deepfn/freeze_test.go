@@ -124,7 +124,7 @@ func TestFreeze(t *testing.T) {
 		t.Fatalf("/init: got %d %s", r.status, r.body)
 	}
 	first := pidOf(t, p.mustPost("/run", jsonMedia, []byte(`{"value":{}}`)))
-	for n, idle := range []time.Duration{0, 4 * time.Second} {
+	for n, idle := range []time.Duration{0, 3 * time.Second} {
 		time.Sleep(idle) // of the five seconds
 		thaw := p.freeze()
 		answer := p.send(fmt.Sprintf(`{"value":{"n":%d}}`, n), n == 0)
