@@ -5,12 +5,14 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // zipped makes a zip in base64; files whose names begin with * may be executed.
@@ -270,5 +272,26 @@ func TestFunctionFile(t *testing.T) {
 	left, err := os.ReadDir(p.temp)
 	if err != nil || len(left) > 0 {
 		t.Errorf("the folder for temporary files holds %v, %v; want nothing after the requests", left, err)
+	}
+}
+
+// A program that goes on after its deadline is ended, for the next caller does not wait
+// long: its deadline is earlier than what other workers have to come to an end.
+func TestProgramOverDeadline(t *testing.T) {
+	t.Parallel()
+	p := newServer(t)
+	p.serve(&p.stdout, "--python", current(t))
+	const sleeper = "#!/bin/sh\nwhile read -r line; do case \"$line\" in *sleep*) sleep 1000;; esac; echo '{\"ok\":1}' >&3; done\n"
+	if r := p.initialize(base64.StdEncoding.EncodeToString([]byte(sleeper)), "main", nil); r.status != 200 {
+		t.Fatalf("/init: got %d %s", r.status, r.body)
+	}
+	within := func(value string, d time.Duration) reply {
+		return p.mustPost("/run", jsonMedia, fmt.Appendf(nil, `{"value":{"do":%q},"deadline":"%d"}`, value, time.Now().Add(d).UnixMilli()))
+	}
+	if r := within("sleep", 500*time.Millisecond); !r.has(200, "error") {
+		t.Errorf("got %d %s, want an error at the deadline", r.status, r.body)
+	}
+	if r := within("answer", 4500*time.Millisecond); r.body != `{"ok":1}` {
+		t.Errorf("the next one: got %d %s", r.status, r.body)
 	}
 }

@@ -39,9 +39,13 @@ type purpose struct {
 }
 
 // cancelGrace is how long a call may go on whose caller has left. A job's is over when it
-// is cancelled, and who cancels it waits for that.
-func (p purpose) cancelGrace() time.Duration {
-	if p.cold {
+// is cancelled, and who cancels it waits for that. A program cannot be told to end a call,
+// and the next caller, who may have less than a second, waits for it or for a new one.
+func (p purpose) cancelGrace(m actions.Model) time.Duration {
+	switch {
+	case m.Runtime == actions.Executable:
+		return time.Second
+	case p.cold:
 		return 2 * time.Second
 	}
 	return 5 * time.Second
@@ -119,7 +123,7 @@ func (h *house) startSelf(ctx context.Context, m actions.Model, p purpose, setup
 		Setup:       raw,
 		MaxPayload:  h.maxPayload + framing,
 		StopGrace:   stopGrace,
-		CancelGrace: p.cancelGrace(),
+		CancelGrace: p.cancelGrace(m),
 		Output:      p.output,
 		Log:         h.log.With("model", m.Name),
 	})
@@ -140,7 +144,7 @@ func (h *house) startPython(ctx context.Context, m actions.Model, p purpose) (*w
 	return h.launcher.Start(ctx, launcher.Run{
 		Model: m, Spec: spec, Python: python, Setup: setup,
 		Env:        h.modelData(m.Name),
-		MaxPayload: h.maxPayload, StopGrace: stopGrace, CancelGrace: p.cancelGrace(),
+		MaxPayload: h.maxPayload, StopGrace: stopGrace, CancelGrace: p.cancelGrace(m),
 		Output: p.output, Fork: (h.fork || isCode(m)) && !p.cold,
 	})
 }

@@ -50,5 +50,5 @@
 //
 // When the caller leaves, the program may finish, and its answer is dropped: ending it
 // would cost the next caller a start. The parent ends a program that takes longer than
-// CancelGrace for that.
+// CancelGrace for that, which is a second: a program cannot be told that nobody waits.
 package actionloop
