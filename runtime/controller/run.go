@@ -88,11 +88,14 @@ func (c *Controller) attempt(ctx context.Context, f *flight) (outcome, error) {
 	defer cancel(nil)
 	patience := time.AfterFunc(maxQueued, func() { cancel(errQueued) })
 	defer patience.Stop()
+	var refused error // which Run may return in other words
 	in.Begin = func(context.Context) error {
 		if begun, _ := f.hasBegun(time.Now()); !begun && !patience.Stop() {
-			return errQueued
+			refused = errQueued
+			return refused
 		}
-		return c.begin(ctx, f)
+		refused = c.begin(ctx, f)
+		return refused
 	}
 	defer context.AfterFunc(c.open(), func() { // which is the server's end
 		if f.top().postpone() {
@@ -107,7 +110,7 @@ func (c *Controller) attempt(ctx context.Context, f *flight) (outcome, error) {
 		return o, nil
 	}
 	for _, why := range []error{errQueued, errPostponed} {
-		if errors.Is(context.Cause(waiting), why) || errors.Is(err, why) {
+		if errors.Is(context.Cause(waiting), why) || errors.Is(refused, why) {
 			return o, why
 		}
 	}

@@ -149,8 +149,8 @@ func (w *world) call(ctx context.Context, in actions.Activation) (actions.Respon
 			return actions.Response{}, err
 		}
 	}
-	if err := in.Begin(ctx); err != nil {
-		return actions.Response{}, err
+	if err := in.Begin(ctx); err != nil { // the error is not told as it is
+		return actions.Response{}, &actions.Error{Code: actions.CodeOf(err), Msg: "no"}
 	}
 	if w.run == nil {
 		return echo(in)
