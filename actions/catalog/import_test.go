@@ -270,3 +270,21 @@ func TestImportForgets(t *testing.T) {
 		}
 	}
 }
+
+// TestForget takes out what was imported, and nothing else.
+func TestForget(t *testing.T) {
+	c := New(Config{CacheDir: t.TempDir()})
+	for _, name := range []string{"gone", "stays"} {
+		if _, err := c.Import(t.Context(), actions.Source{Name: name, Data: []byte("def main(args):\n    return args\n")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Forget("gone")
+	c.Forget("never seen")
+	if _, err := c.Model(t.Context(), "gone"); actions.CodeOf(err) != actions.NotFound {
+		t.Errorf("got %v", err)
+	}
+	if _, err := c.Model(t.Context(), "stays"); err != nil {
+		t.Error(err)
+	}
+}
