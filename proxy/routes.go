@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -43,6 +44,22 @@ type request struct {
 }
 
 func (s *Server) newID() string { return s.idPrefix + strconv.FormatUint(s.ids.Add(1), 36) }
+
+// pathOf returns the path of a route: decoded and cleaned. One that would become another by
+// that, with dot segments or encoded slashes, is left as it was sent, which is no route's:
+// whoever lets only a part of the paths through, in front of this server, has not decoded it
+// either.
+func pathOf(sent, cleaned []byte) string {
+	plain := strings.NewReplacer("%2e", ".", "%2E", ".", "%2f", "/../", "%2F", "/../", "%5c", "/../", "%5C", "/../")
+	if bytes.Contains(sent, []byte("/.")) || bytes.IndexByte(sent, '%') >= 0 {
+		for segment := range strings.SplitSeq(plain.Replace(string(sent)), "/") {
+			if segment == "." || segment == ".." {
+				return string(sent)
+			}
+		}
+	}
+	return intern(cleaned)
+}
 
 // intern makes a string of b, without memory for the usual ones.
 func intern(b []byte) string {

@@ -242,6 +242,38 @@ func (s *Server) survive(ctx context.Context, fc *fasthttp.RequestCtx) {
 	fc.SetConnectionClose()
 }
 
+// request makes a request of what the header says.
+func (s *Server) request(fc *fasthttp.RequestCtx, r *request) {
+	h := &fc.Request.Header
+	*r = request{
+		bodies: s.bodies,
+		method: intern(fc.Method()), path: pathOf(fc.URI().PathOriginal(), fc.URI().Path()),
+		query:       string(fc.URI().QueryString()),
+		contentType: intern(h.ContentType()),
+		accept:      intern(h.Peek("Accept")),
+		id:          cleanID(string(h.Peek("X-Request-Id"))),
+		peek:        h,
+		loopback:    s.loopback.Load(),
+	}
+	if r.id == "" {
+		r.id = s.newID()
+	}
+	if strings.HasPrefix(r.path, webPath) {
+		r.sent = string(fc.URI().PathOriginal())
+	}
+	r.header = func(name string, each func(name, value string)) {
+		if name != "" {
+			for _, value := range h.PeekAll(name) {
+				each(name, string(value))
+			}
+			return
+		}
+		for name, value := range h.All() {
+			each(string(name), string(value))
+		}
+	}
+}
+
 // readBody reads the body into buf, which it may replace, or onto the disk, and takes
 // the memory for it. A body over a limit is thrown away; the error is an *actions.Error.
 func (s *Server) readBody(fc *fasthttp.RequestCtx, buf []byte, r *request) ([]byte, *spool, error) {
