@@ -34,21 +34,27 @@ func (b *buckets) check(l location) error {
 		return actions.Errorf(actions.Invalid, "%s must not have a query: the server decides about region, endpoint and keys", l)
 	case l.url.Port() != "" || !isBucket(l.url.Host):
 		return actions.Errorf(actions.Invalid, "%s does not begin with the name of a bucket", l)
-	case key(l) == "" || strings.HasSuffix(key(l), "/"):
-		return actions.Errorf(actions.Invalid, "%s does not name an object: it is %s://bucket/key", l, l.url.Scheme)
-	case !isKey(key(l)):
-		return actions.Errorf(actions.Invalid, "%s names an object by control characters, '../' or what is no UTF-8, which the server cannot", l)
 	case !l.allowed:
 		return actions.Errorf(actions.Forbidden,
 			"%s would be read or written with the server's own keys, which its operator must allow, with --allow-url %s://%s/",
 			l, l.url.Scheme, l.url.Host)
+	case len(l.url.Host) < minBucket:
+		return actions.Errorf(actions.Invalid, "%s: the name of a bucket has at least %d characters", l, minBucket)
+	case key(l) == "" || strings.HasSuffix(key(l), "/"):
+		return actions.Errorf(actions.Invalid, "%s does not name an object: it is %s://bucket/key", l, l.url.Scheme)
+	case !isKey(key(l)):
+		return actions.Errorf(actions.Invalid, "%s names an object by control characters, '../' or what is no UTF-8, which the server cannot", l)
 	}
 	return nil
 }
 
-// isBucket says whether a name can be a bucket's. It becomes a part of a host's name.
+// minBucket is how long the name of a bucket is at least.
+const minBucket = 3
+
+// isBucket says whether a name can be a bucket's, but for a short one. It becomes a part of
+// a host's name.
 func isBucket(name string) bool {
-	if len(name) < 3 || len(name) > 63 || name[0] == '.' || name[len(name)-1] == '.' {
+	if name == "" || len(name) > 63 || name[0] == '.' || name[len(name)-1] == '.' {
 		return false
 	}
 	return strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == ""
