@@ -1,12 +1,16 @@
 package storage
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // An addressRule knows which addresses are public.
 type addressRule struct {
 	refused     []netip.Prefix
 	global      netip.Prefix // all IPv6 addresses that anybody has
 	translation netip.Prefix // IPv4 addresses behind NAT64
+	metadata    []netip.Addr // of clouds, where they are not link-local
 }
 
 // newAddressRule makes the rule of IANA's registries of special-purpose addresses
@@ -41,6 +45,9 @@ func newAddressRule() addressRule {
 	} {
 		rule.refused = append(rule.refused, netip.MustParsePrefix(text))
 	}
+	for _, text := range []string{"100.100.100.200", "192.0.0.192", "168.63.129.16", "fd00:ec2::254"} { // Alibaba, Oracle, Azure, AWS
+		rule.metadata = append(rule.metadata, netip.MustParseAddr(text))
+	}
 	return rule
 }
 
@@ -49,10 +56,7 @@ func (r addressRule) public(addr netip.Addr) bool {
 	if !addr.IsValid() || addr.Zone() != "" {
 		return false
 	}
-	if addr = addr.Unmap(); r.translation.Contains(addr) {
-		bytes := addr.As16()
-		addr = netip.AddrFrom4([4]byte(bytes[12:]))
-	}
+	addr = r.plain(addr)
 	if addr.Is6() && !r.global.Contains(addr) {
 		return false
 	}
@@ -62,4 +66,20 @@ func (r addressRule) public(addr netip.Addr) bool {
 		}
 	}
 	return true
+}
+
+// plain is the IPv4 address that one of IPv6 stands for, or the address itself.
+func (r addressRule) plain(addr netip.Addr) netip.Addr {
+	if addr = addr.Unmap(); r.translation.Contains(addr) {
+		bytes := addr.As16()
+		return netip.AddrFrom4([4]byte(bytes[12:]))
+	}
+	return addr
+}
+
+// local says whether an address is of the network link, or one where a cloud tells a
+// machine its keys: what nobody is advised to let callers reach.
+func (r addressRule) local(addr netip.Addr) bool {
+	addr = r.plain(addr)
+	return addr.IsLinkLocalUnicast() || slices.Contains(r.metadata, addr)
 }

@@ -17,6 +17,8 @@ import (
 const (
 	errRefused  = refusal("the address is not public")
 	errTooLarge = refusal("too large")
+	// errLocal is errRefused for what only this machine reaches, such as its cloud's keys.
+	errLocal = refusal("the address is of this machine's own network link")
 )
 
 // A refusal is an error of this package's own.
@@ -24,7 +26,15 @@ type refusal string
 
 func (r refusal) Error() string { return string(r) }
 
-func refusedAddress(l location) error {
+// refusedAddress is the error of an address that is not public. The way to allow it is no
+// advice for addresses of the network link, which have the keys of clouds: whoever wants
+// them finds the flag in its help.
+func refusedAddress(l location, why error) error {
+	if errors.Is(why, errLocal) {
+		return &actions.Error{
+			Code: actions.Forbidden, Err: errLocal, Msg: l.String() + " has no public address, and the server does not reach it",
+		}
+	}
 	return &actions.Error{
 		Code: actions.Forbidden, Err: errRefused,
 		Msg: fmt.Sprintf("%s has no public address, and the server reaches others only where its operator allows it, with --allow-url %s://%s/",
@@ -39,8 +49,8 @@ func unreachable(ctx context.Context, l location, err error) error {
 	_, certificate := errors.AsType[*tls.CertificateVerificationError](err)
 	_, plain := errors.AsType[tls.RecordHeaderError](err)
 	switch {
-	case errors.Is(err, errRefused):
-		return refusedAddress(l)
+	case errors.Is(err, errRefused), errors.Is(err, errLocal):
+		return refusedAddress(l, err)
 	case ctx.Err() != nil:
 		e.Code, e.Msg = actions.Deadline, l.String()+" did not answer in time"
 	case named && name.IsNotFound:

@@ -40,5 +40,5 @@ func Example() {
 	// hello.txt <nil>
 	// stored at /out/a: answer
 	// <nil>
-	// https://169.254.169.254/latest/meta-data/ has no public address, and the server reaches others only where its operator allows it, with --allow-url https://169.254.169.254/
+	// https://169.254.169.254/latest/meta-data/ has no public address, and the server does not reach it
 }

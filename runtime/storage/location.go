@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/deepfn/deepfn/actions"
@@ -49,9 +50,45 @@ func parse(text string) (location, error) {
 	return l, nil
 }
 
-// steady says that nobody who decodes the path finds a way up in it.
+// steady says that nobody who decodes the path, however often, finds a way up in it.
 func steady(u *url.URL) bool {
-	for segment := range strings.FieldsFuncSeq(u.Path, func(r rune) bool { return r == '/' || r == '\\' }) {
+	const most = 8 // nobody encodes a path that often
+	path := u.Path
+	for range most {
+		if !level(path) {
+			return false
+		}
+		plain := decoded(path)
+		if plain == path {
+			return true
+		}
+		path = plain
+	}
+	return false
+}
+
+// decoded is a path with its escapes decoded once, and what is none left as it is.
+func decoded(path string) string {
+	if !strings.Contains(path, "%") {
+		return path
+	}
+	var b strings.Builder
+	for i := 0; i < len(path); i++ {
+		if path[i] == '%' && i+2 < len(path) {
+			if c, err := strconv.ParseUint(path[i+1:i+3], 16, 8); err == nil {
+				b.WriteByte(byte(c))
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(path[i])
+	}
+	return b.String()
+}
+
+// level says that no segment of a path leads up.
+func level(path string) bool {
+	for segment := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '/' || r == '\\' }) {
 		segment, _, _ = strings.Cut(segment, ";") // some servers take parameters off first
 		if segment == "." || segment == ".." {
 			return false

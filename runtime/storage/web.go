@@ -80,16 +80,19 @@ func (w *web) dialer(checked bool) func(ctx context.Context, network, address st
 	return d.DialContext
 }
 
-func everyAddress(context.Context, string, netip.Addr) bool { return true }
+func everyAddress(context.Context, string, netip.Addr) error { return nil }
 
-// mayDial says whether an address of a host may be dialled.
-func (w *web) mayDial(ctx context.Context, host string, addr netip.Addr) bool {
+// mayDial says why an address of a host may not be dialled.
+func (w *web) mayDial(ctx context.Context, host string, addr netip.Addr) error {
 	if w.addresses.public(addr) {
-		return true
+		return nil
 	}
 	w.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "reference refused",
 		slog.String("host", cut(host)), slog.String("address", addr.String()))
-	return false
+	if w.addresses.local(addr) {
+		return errLocal
+	}
+	return errRefused
 }
 
 // control refuses to connect a socket to an address that is not public.
@@ -105,7 +108,7 @@ func (w *web) control(_ context.Context, _, address string, _ syscall.RawConn) e
 type dialer struct {
 	resolver Resolver
 	dial     func(ctx context.Context, network, address string) (net.Conn, error)
-	may      func(ctx context.Context, host string, addr netip.Addr) bool
+	may      func(ctx context.Context, host string, addr netip.Addr) error
 }
 
 // connect is an http.Transport's DialContext.
@@ -123,7 +126,9 @@ func (d dialer) connect(ctx context.Context, network, address string) (net.Conn,
 		if i == maxAddresses {
 			break
 		}
-		if addr = addr.Unmap(); !d.may(ctx, host, addr) {
+		addr = addr.Unmap()
+		if refused := d.may(ctx, host, addr); refused != nil {
+			err = refused
 			continue
 		}
 		conn, derr := d.try(ctx, network, net.JoinHostPort(addr.String(), port))
@@ -159,14 +164,16 @@ func (w *web) check(l location) error {
 	if l.allowed {
 		return nil
 	}
-	if l.url.Scheme != "https" {
-		return actions.Errorf(actions.Forbidden, "%s is not https; the server's operator may allow it with --allow-url %s://%s/",
-			l, l.url.Scheme, cut(l.url.Host))
-	}
 	host := hostOf(l.url)
 	addr, err := netip.ParseAddr(host)
-	if err == nil && !w.addresses.public(addr) || host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return refusedAddress(l)
+	switch {
+	case err == nil && w.addresses.local(addr):
+		return refusedAddress(l, errLocal)
+	case l.url.Scheme != "https":
+		return actions.Errorf(actions.Forbidden, "%s is not https; the server's operator may allow it with --allow-url %s://%s/",
+			l, l.url.Scheme, cut(l.url.Host))
+	case err == nil && !w.addresses.public(addr), host == "localhost", strings.HasSuffix(host, ".localhost"):
+		return refusedAddress(l, errRefused)
 	}
 	return nil
 }
