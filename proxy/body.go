@@ -1,15 +1,19 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
 const (
+	// chunkedBody is the length that the HTTP library says of a body in chunks.
+	chunkedBody = -1
 	// A body has bodyTime to arrive, and each slowBytes of it slowTime.
 	bodyTime  = 5 * time.Minute
 	slowTime  = 30 * time.Second
@@ -216,4 +220,14 @@ func defaultBodies(memory int64) int64 {
 		return 1 << 30
 	}
 	return memory / 4
+}
+
+// hasHeader says whether a header, as it was sent, has a field of this name.
+func hasHeader(raw []byte, name string) bool {
+	for line := range bytes.Lines(raw) {
+		if field, _, ok := bytes.Cut(line, []byte{':'}); ok && strings.EqualFold(string(field), name) {
+			return true
+		}
+	}
+	return false
 }

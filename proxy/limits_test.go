@@ -143,6 +143,32 @@ func TestMalformed(t *testing.T) {
 	wantSentinels(t, r.streams, 0)
 }
 
+// A request that says its length in two ways is answered, and the connection is closed: what
+// follows may be meant as a part of it.
+func TestTwoLengths(t *testing.T) {
+	r := start(t, Config{Model: "echo", Invoker: &fakeInvoker{answer: answering(jsonType, `{"ok":true}`)}})
+	const body = "2\r\n{}\r\n0\r\n\r\n"
+	for header, closed := range map[string]bool{
+		"Transfer-Encoding: chunked": false,
+		"X-Content-Length: 9\r\nTransfer-Encoding: chunked\r\nX: Content-Length: 9": false,
+		"Content-Length: 9\r\nTransfer-Encoding: chunked":                           true,
+		"Transfer-Encoding: chunked\r\ncontent-length: 9":                           true,
+	} {
+		c := r.dial(t)
+		_, _ = io.WriteString(c, "POST /run HTTP/1.1\r\nHost: localhost\r\n"+header+"\r\n\r\n"+body)
+		from := bufio.NewReader(c)
+		resp, got := read(t, from, "POST")
+		if resp.StatusCode != 200 || resp.Close != closed {
+			t.Errorf("%q: got %s %s, close %t, want 200 and %t", header, resp.Status, got, resp.Close, closed)
+		}
+		if closed {
+			if _, err := from.ReadByte(); err == nil {
+				t.Errorf("%q: the connection is open", header)
+			}
+		}
+	}
+}
+
 func TestExpect(t *testing.T) {
 	r := start(t, Config{Model: "echo"})
 	if resp, body := r.do(t, "POST", "/run", "", "Expect: foo"); resp.StatusCode != 417 || !resp.Close || !strings.Contains(body, "Expect: foo") {

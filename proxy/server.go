@@ -195,6 +195,9 @@ func (s *Server) serve(ctx context.Context, fc *fasthttp.RequestCtx) {
 		fc.SetConnectionClose()
 		return
 	}
+	if h := &fc.Request.Header; h.ContentLength() == chunkedBody && hasHeader(h.RawHeaders(), "Content-Length") {
+		fc.SetConnectionClose() // RFC 9112, 6.1: whoever forwarded this may have seen another end of the body
+	}
 	buf := s.buffers.take()
 	r.answer = s.answers.take()
 	body, sp, err := s.readBody(fc, *buf, &r)
