@@ -168,23 +168,33 @@ class Function(Model):
 
     def run(self, verb: str, call: Call) -> Any:
         """Call the function; wait for its result if it is a coroutine."""
-        function = self._functions[verb]
         platform = call.platform if isinstance(call, _FunctionCall) else {}
-        parameters = self._parameters.get(verb)
-        with _Environment(platform):
-            if parameters is not None:
-                kwargs = dict(call.kwargs)
-                first = [kwargs.pop(name) for name in parameters.positional if name in kwargs]
-                return completed(function(*first, **kwargs))
-            given = (call.kwargs["args"], Context(platform))[: self._plain]
-            result = function(*given)
-            if type(result) is not dict:
-                result = completed(result)
+        if platform:
+            with _Environment(platform):
+                result = self._invoke(verb, call, platform)
+        else:
+            result = self._invoke(verb, call, platform)
+        if verb in self._parameters:
+            return result
         if not isinstance(result, (dict, list)):
             if not isinstance(result, tuple):
                 raise Failure("no_answer", NOT_AN_OBJECT)
             result = list(result)  # an array in JSON, as json.dumps has it
         return result
+
+    def _invoke(self, verb: str, call: Call, platform: Mapping[str, str]) -> Any:
+        """Call the function with the arguments that it takes."""
+        function = self._functions[verb]
+        parameters = self._parameters.get(verb)
+        if parameters is not None:
+            kwargs = dict(call.kwargs)
+            first = [kwargs.pop(name) for name in parameters.positional if name in kwargs]
+            return completed(function(*first, **kwargs))
+        if self._plain == 1:
+            result = function(call.kwargs["args"])
+        else:
+            result = function(*(call.kwargs["args"], Context(platform))[: self._plain])
+        return result if type(result) is dict else completed(result)
 
     def shown(self, call: Call) -> Dict[str, Any]:
         """Return the arguments as a status may show them."""
@@ -250,7 +260,7 @@ def _merged(args: Any, texts: Mapping[str, List[str]], values: Values) -> Any:
     """Return all arguments as one value, files in base64."""
     if not isinstance(args, (dict, list)):
         raise Failure("invalid", "The action did not receive a dictionary or array as an argument.")
-    if isinstance(args, list):
+    if isinstance(args, list) or (not texts and not values.files):
         return args
     for name, several in texts.items():
         args[name] = several[0] if len(several) == 1 else several
