@@ -221,7 +221,7 @@ func servePython(b *testing.B, source string) (address string, pid int) {
 	}
 	address = freeAddress(b)
 	cmd := exec.CommandContext(b.Context(), program, "serve", file, "--listen", address, "--offline",
-		"--python", os.Getenv("DEEPFN_TEST_PYTHON_CURRENT"), "--data", dir)
+		"--python", os.Getenv("DEEPFN_TEST_PYTHON_CURRENT"), "--data", dir, "--payload-limit", "0")
 	run(b, cmd)
 	waitFor(b, func() bool {
 		answer, err := get(b.Context(), "http://"+address+"/readyz")
