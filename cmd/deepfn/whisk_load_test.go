@@ -141,6 +141,21 @@ func (l *whiskLoad) listed() map[string]whisk.Activation {
 	}
 }
 
+// settle waits until what was accepted and had not begun before the kill has run. Until
+// then the list grows while it is read in pages.
+func (l *whiskLoad) settle() {
+	l.t.Helper()
+	for id, ack := range l.acknowledged {
+		if ack.ended {
+			continue
+		}
+		eventually(l.t, "there: "+ack.token, func() bool {
+			r, err := l.call(http.MethodGet, "activations/"+id, "")
+			return err == nil && r.status == 200
+		})
+	}
+}
+
 // check compares what is listed with what was acknowledged. After a kill an activation
 // that was only accepted may have been under way.
 func (l *whiskLoad) check(killed bool) {
@@ -279,6 +294,7 @@ func TestWhiskLoad(t *testing.T) {
 	again := &process{t: t, ended: make(chan struct{}), temp: p.temp, data: p.data, env: p.env}
 	l.base = again.serve(&again.stdout, "--python", current(t)).base
 	l.killing.Store(false)
+	l.settle()
 	l.check(true)
 	l.sample()
 	if !l.invoke(0, 5_000_000) { // the action is there too
