@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"io"
 	"os"
+	"os/exec"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -146,5 +150,42 @@ func TestConformanceInterrupted(t *testing.T) {
 	}
 	if text, err := os.ReadFile(junit); err != nil || !strings.Contains(string(text), `tests="9" failures="0" skipped="9"`) {
 		t.Errorf("%v: %s, want 9 tests that were skipped", err, text)
+	}
+}
+
+// TestConformanceSignalledTwice sends what timeout sends, one signal to the process and one
+// to its group: they are one interruption, and the report is written.
+func TestConformanceSignalledTwice(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	junit := t.TempDir() + "/junit.xml"
+	cmd := exec.CommandContext(t.Context(), self, "conformance", "openwhisk", "--exec", "sleep 60", "--junit", junit)
+	cmd.Env = append(os.Environ(), "DEEPFN_TEST_MAIN=1", "GORACE=atexit_sleep_ms=0")
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	from := bufio.NewReader(stdout)
+	if _, err := from.ReadString('\n'); err != nil { // the head of the table
+		t.Fatal(err)
+	}
+	for range 2 {
+		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+		if _, err := from.ReadString('\n'); err != nil {
+			t.Errorf("the rows of the table: %v", err)
+		}
+	}
+	rest, _ := io.ReadAll(from) // it ends with the process
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(string(rest), "interrupted: 109 cases did not run") {
+		t.Errorf("got %v and %s, want exit code 1", err, rest)
+	}
+	if text, err := os.ReadFile(junit); err != nil || !strings.Contains(string(text), `tests="109"`) {
+		t.Errorf("%v: %.200s, want 109 tests", err, text)
 	}
 }
