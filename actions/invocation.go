@@ -14,6 +14,11 @@ const (
 	Predict  Verb = "predict"
 	Train    Verb = "train"
 	Metadata Verb = "metadata"
+	// Suspend has the model leave the device's memory and stay in the host's, and Resume
+	// takes that back. They are asked by the pool, never by callers; a model that has no
+	// such ability answers Unsupported.
+	Suspend Verb = "suspend"
+	Resume  Verb = "resume"
 	// ParseTrain parses the arguments of a train, which does not run, and answers them as
 	// they would be shown in its status.
 	ParseTrain Verb = "parse-train"
@@ -38,6 +43,8 @@ type Request struct {
 	// Files are the arguments that are bytes, by argument name. A name may occur more
 	// than once.
 	Files []File
+	// Trace is the trace context that the invocation belongs to.
+	Trace Trace
 	// Accept is the media type that the caller wants, in the syntax of HTTP's Accept
 	// header. Empty means the model's first choice.
 	Accept string
@@ -51,6 +58,13 @@ type Request struct {
 	// Begin is called when there is an instance, before the call; with an error there is no
 	// call, and the error is the request's. Nil is fine.
 	Begin func(ctx context.Context) error
+}
+
+// A Trace is a trace context in the form of https://www.w3.org/TR/trace-context/: the two
+// headers of that name. Both may be empty; State is nothing without Parent.
+type Trace struct {
+	Parent string // "00-<trace id>-<parent id>-<flags>"
+	State  string // "vendor=value,…"
 }
 
 // An Origin is the part of a request in which a Text was found.
@@ -122,10 +136,29 @@ type LogLine struct {
 type Timing struct {
 	// Queue is the wait for a free instance, without Start.
 	Queue time.Duration
-	// Start is the part of the wait during which an instance was being started for
-	// this request. Cold says that it had to be.
+	// Start is the part of the wait during which an instance was being started, or
+	// resumed, for this request. Cold says that one had to be started.
 	Start time.Duration
 	Cold  bool
+	// From is where the model was when its instance was wanted. It is empty when no
+	// instance was found.
+	From Tier
 	// Run is the call of the warm instance.
 	Run time.Duration
 }
+
+// A Tier is where a model is kept, from the warmest to the coldest.
+type Tier string
+
+// The tiers of a model.
+const (
+	// TierWarm is an instance that can answer at once: on a GPU its context and weights are
+	// in the device's memory.
+	TierWarm Tier = "warm"
+	// TierHost is an instance that is suspended: its weights are in the host's memory.
+	TierHost Tier = "host"
+	// TierCache is no instance, but the files of the model are in the page cache.
+	TierCache Tier = "cache"
+	// TierDisk is no instance, and files on disk, or nobody knows where.
+	TierDisk Tier = "disk"
+)

@@ -27,6 +27,9 @@ type Model struct {
 	Arguments []Argument `json:"arguments"`
 	// Files are the files that the model needs, by the name that Spec uses for them.
 	Files map[string]ModelFile `json:"files,omitempty"`
+	// Resources are what one instance needs of the machine, Scale how many there are to be.
+	Resources Resources `json:"resources,omitzero"`
+	Scale     Scale     `json:"scale,omitzero"`
 	// Spec is the section of the action that belongs to its Runtime (for "onnx": how
 	// bytes become tensors and tensors become an answer). Only that runtime reads it.
 	Spec json.RawMessage `json:"spec,omitempty"`
@@ -36,6 +39,29 @@ type Model struct {
 	// Dir is the absolute path of the action's folder; empty for an action that is
 	// built into the program.
 	Dir string `json:"-"`
+}
+
+// Resources are what one instance of a model needs. Without a GPU on the machine they mean
+// nothing.
+type Resources struct {
+	// GPUs is how many devices an instance needs. Zero is one, if the model uses any.
+	GPUs int `json:"gpus,omitempty"`
+	// GPUMemory is how many bytes it needs on each device until that has been measured, in
+	// action.yaml also "4 GiB". Zero means unknown: it is guessed by the size of the files.
+	GPUMemory Bytes `json:"gpu_memory,omitempty"`
+	// NoGPU says that the model does not use one.
+	NoGPU bool `json:"no_gpu,omitempty"`
+	// ComputeCapability is the least that a device must have, "8.0"; empty for any.
+	ComputeCapability string `json:"compute_capability,omitempty"`
+}
+
+// Scale says how many instances of a model there are. Zeros leave it to the server.
+type Scale struct {
+	// Min is how many are kept, once the model was used; Max the most there may be.
+	Min int `json:"min,omitempty"`
+	Max int `json:"max,omitempty"`
+	// Pin says that instances are never ended or suspended for the sake of other models.
+	Pin bool `json:"pin,omitempty"`
 }
 
 // The runtimes of a Model.
