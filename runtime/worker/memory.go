@@ -34,6 +34,11 @@ type memory struct {
 
 // newMemory makes the memory of a worker.
 func newMemory(lanes int, maxPayload int64) (*memory, error) {
+	return makeMemory(lanes, maxPayload, unix.PROT_READ)
+}
+
+// makeMemory makes memory, of which this process maps the responses with prot.
+func makeMemory(lanes int, maxPayload int64, prot int) (*memory, error) {
 	if lanes > maxLanes || maxPayload > maxLaneSize-cancelArea {
 		return nil, fmt.Errorf("shared memory for %d calls of %d bytes: the limits are %d and %d",
 			lanes, maxPayload, maxLanes, int64(maxLaneSize-cancelArea))
@@ -44,7 +49,7 @@ func newMemory(lanes int, maxPayload int64) (*memory, error) {
 		m.respFile, err = newMemfd("deepfn-responses", int64(lanes*m.laneSize))
 	}
 	if err == nil {
-		err = m.mapAll(unix.PROT_READ)
+		err = m.mapAll(prot)
 	}
 	if err != nil {
 		m.close()
@@ -55,12 +60,22 @@ func newMemory(lanes int, maxPayload int64) (*memory, error) {
 
 // openMemory returns the memory that a start frame describes, in the child.
 func openMemory(req, resp *os.File, f *frame) (*memory, error) {
-	if f.lanes == 0 || f.lanes > maxLanes || f.limit == 0 || f.limit > maxLaneSize-cancelArea {
-		return nil, fmt.Errorf("%d lanes of %d bytes", f.lanes, f.limit)
+	m, err := describedMemory(req, resp, f.lanes, f.limit)
+	if err != nil {
+		return nil, err
+	}
+	return m, m.mapAll(unix.PROT_READ | unix.PROT_WRITE)
+}
+
+// describedMemory returns the memory in two files, which the other side has described and
+// which have the size that follows. It is not mapped.
+func describedMemory(req, resp *os.File, lanes uint32, limit uint64) (*memory, error) {
+	if lanes == 0 || lanes > maxLanes || limit == 0 || limit > maxLaneSize-cancelArea {
+		return nil, fmt.Errorf("%d lanes of %d bytes", lanes, limit)
 	}
 	m := &memory{
 		reqFile: req, respFile: resp,
-		limit: int(f.limit), laneSize: align(int(f.limit), cancelArea), lanes: int(f.lanes),
+		limit: int(limit), laneSize: align(int(limit), cancelArea), lanes: int(lanes),
 	}
 	for file, want := range map[*os.File]int{req: cancelArea + m.lanes*m.laneSize, resp: m.lanes * m.laneSize} {
 		fi, err := file.Stat()
@@ -71,7 +86,7 @@ func openMemory(req, resp *os.File, f *frame) (*memory, error) {
 			return nil, fmt.Errorf("%s: %d bytes instead of %d", file.Name(), fi.Size(), want)
 		}
 	}
-	return m, m.mapAll(unix.PROT_READ | unix.PROT_WRITE)
+	return m, nil
 }
 
 // newMemfd makes a memory file whose size nobody can change, so that neither side can

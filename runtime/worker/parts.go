@@ -29,8 +29,16 @@ type part struct {
 }
 
 // kindWhole marks the response that is a whole document. The kinds of a request's parts
-// are 0 for arguments and files, else the Origin of a text.
+// are 0 for arguments and files, the Origin of a text, or kindTrace.
 const kindWhole = 1
+
+// kindTrace marks a header of the trace context. They come last, the names are those of
+// the headers.
+const (
+	kindTrace   = 5
+	traceParent = "traceparent"
+	traceState  = "tracestate"
+)
 
 // wholeKind returns the kind of a response's part.
 func wholeKind(whole bool) uint32 {
@@ -50,19 +58,25 @@ func (p *part) end(n int) int {
 
 // put writes p at n, for which there is room, and returns where it ends.
 func (p *part) put(b []byte, n int) int {
+	n = p.putHead(b, n, len(p.data))
+	return n + copy(b[n:], p.data)
+}
+
+// putHead writes what stands before the size bytes of the data, and returns where those
+// begin.
+func (p *part) putHead(b []byte, n, size int) int {
 	n = align(n, partAlign)
 	le := binary.LittleEndian
 	le.PutUint32(b[n:], uint32(len(p.name)))
 	le.PutUint32(b[n+4:], uint32(len(p.contentType)))
 	le.PutUint32(b[n+8:], uint32(len(p.filename)))
 	le.PutUint32(b[n+12:], p.kind)
-	le.PutUint64(b[n+16:], uint64(len(p.data)))
+	le.PutUint64(b[n+16:], uint64(size))
 	n += partSize
 	n += copy(b[n:], p.name)
 	n += copy(b[n:], p.contentType)
 	n += copy(b[n:], p.filename)
-	n = align(n, dataAlign)
-	return n + copy(b[n:], p.data)
+	return align(n, dataAlign)
 }
 
 // checkStrings refuses strings that no receiver would take.
@@ -124,6 +138,12 @@ func putRequest(b []byte, req *actions.Request) (length, count int, err error) {
 	}
 	for _, t := range req.Texts {
 		parts = append(parts, part{name: t.Name, kind: uint32(t.Origin), data: []byte(t.Value)})
+	}
+	if req.Trace.Parent != "" {
+		parts = append(parts, part{name: traceParent, kind: kindTrace, data: []byte(req.Trace.Parent)})
+		if req.Trace.State != "" {
+			parts = append(parts, part{name: traceState, kind: kindTrace, data: []byte(req.Trace.State)})
+		}
 	}
 	end, err := putParts(b, n, "the request", parts)
 	if err != nil {
@@ -206,18 +226,34 @@ func parseRequest(b []byte, count uint32) (actions.Request, error) {
 		if p, n, err = parsePart(b, n); err != nil {
 			return actions.Request{}, err
 		}
-		switch {
-		case p.kind == 0:
-			req.Files = append(req.Files, actions.File{
-				Name: p.name, Filename: p.filename, ContentType: p.contentType, Data: p.data,
-			})
-		case p.kind <= uint32(actions.FromContext):
-			req.Texts = append(req.Texts, actions.Text{Origin: actions.Origin(p.kind), Name: p.name, Value: string(p.data)})
-		default:
-			return actions.Request{}, fmt.Errorf("a part of kind %d", p.kind)
+		if err := addPart(&req, &p); err != nil {
+			return actions.Request{}, err
 		}
 	}
+	if req.Trace.Parent == "" {
+		req.Trace.State = "" // it belongs to nothing
+	}
 	return req, nil
+}
+
+// addPart adds a part that is not the arguments to a request.
+func addPart(req *actions.Request, p *part) error {
+	switch {
+	case p.kind == 0:
+		req.Files = append(req.Files, actions.File{
+			Name: p.name, Filename: p.filename, ContentType: p.contentType, Data: p.data,
+		})
+	case p.kind <= uint32(actions.FromContext):
+		req.Texts = append(req.Texts, actions.Text{Origin: actions.Origin(p.kind), Name: p.name, Value: string(p.data)})
+	case p.kind == kindTrace && p.name == traceParent:
+		req.Trace.Parent = string(p.data)
+	case p.kind == kindTrace && p.name == traceState:
+		req.Trace.State = string(p.data)
+	case p.kind == kindTrace: // of a later version of trace contexts
+	default:
+		return fmt.Errorf("a part of kind %d", p.kind)
+	}
+	return nil
 }
 
 // parseOne reads a payload that has to be of one part.
@@ -261,9 +297,17 @@ func parseFailure(b []byte, count uint32) (*actions.Error, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseFailurePart(p.data)
+}
+
+// parseFailurePart reads the JSON of an error.
+func parseFailurePart(data []byte) (*actions.Error, error) {
+	if len(data) > maxFailure {
+		return nil, fmt.Errorf("an error of %d bytes", len(data))
+	}
 	var f failure
-	// The JSON is copied first: the child could change it while it is parsed.
-	if err := json.Unmarshal(append([]byte(nil), p.data...), &f); err != nil {
+	// The JSON is copied first: the other side could change it while it is parsed.
+	if err := json.Unmarshal(append([]byte(nil), data...), &f); err != nil {
 		return nil, fmt.Errorf("an error that cannot be read: %w", err)
 	}
 	retry := time.Duration(min(max(f.RetryAfterMS, 0), int64(time.Hour/time.Millisecond))) * time.Millisecond
