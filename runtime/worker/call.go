@@ -53,7 +53,7 @@ func (w *Worker) Call(ctx context.Context, req actions.Request) (actions.Respons
 		w.release(ln)
 		return actions.Response{}, err
 	}
-	if len(w.lanes) == 1 {
+	if len(w.lanes) == 1 && !ofPool(req.Verb) {
 		w.logs.begin()
 	}
 	call := frame{

@@ -88,14 +88,17 @@
 // begin at the next multiple of 64, so that arrays can be used where they lie.
 //
 // A request begins with four lengths of 4 bytes, and the strings model, verb
-// ("predict", "train", "metadata", "parse-train"), id and accept that have them. Its parts follow: the
-// first are the arguments, one JSON value or nothing; each of the others is by its kind
+// ("predict", "train", "metadata", "parse-train", "suspend", "resume"), id and accept that
+// have them. Its parts follow: the first are the arguments, one JSON value or nothing; each
+// of the others is by its kind
 //
 //	0  a file
 //	1  a text from the query string, 2 from a form, 3 from a header
 //	4  a text of the platform, by the name of a variable ("__OW_API_KEY")
+//	5  a header of the trace context, "traceparent" or "tracestate", see [actions.Trace]
 //
-// with the bytes of a text as data. A response is one part without a name, of kind 1 when
+// with the bytes of a text as data. A child that makes no traces ignores kind 5; there is no
+// tracestate without a traceparent. A response is one part without a name, of kind 1 when
 // it is a whole document, which no protocol puts into an envelope, else 0. An error is one part of at most 1 MiB, a JSON
 // object
 //
@@ -104,6 +107,31 @@
 // with the codes of package actions and, as status, the HTTP status that the model itself
 // asked for, 400 to 599; only code and msg are required, and an unknown code
 // means "failed". A response that is longer than limit is the error "too_large".
+//
+// # Suspend and resume
+//
+// The verb "suspend" has the model leave the device's memory and stay in the host's, and
+// "resume" takes that back, see [Worker.Suspend] and [Worker.Resume]. Both come without
+// arguments, and only while no other call is in progress. The answer to suspend is
+//
+//	{"host_bytes": 0}
+//
+// with the bytes of the host's memory that the model takes now because it is suspended; to
+// resume it is any JSON. Both may come again: a child that is suspended already answers the
+// same bytes once more, one that is not has nothing to resume.
+//
+// A child without the ability, or that has not touched a device, answers the error
+// "unsupported", which promises that nothing has happened: the model answers as before.
+// After any other error nobody knows where the model is, and the parent ends the child,
+// except that a failed resume leaves a child suspended which answers "unavailable": it may be
+// asked to resume again.
+//
+// A suspended child that is asked to predict or train resumes first, and answers
+// "unavailable" if it cannot. So a request that was on its way is answered, later. What
+// else it is asked it answers as it is.
+//
+// Neither call is broken off: the cancel word of a suspend or resume is looked at when it
+// has ended, which has to be within CancelGrace.
 //
 // # Cancel
 //

@@ -106,6 +106,8 @@ type Setup struct {
 	SleepMS int `json:"sleep_ms,omitempty"`
 	// Print is a line that the start prints to stdout.
 	Print string `json:"print,omitempty"`
+	// Tiers say how the child suspends and resumes. Nil means that it cannot.
+	Tiers *Tiers `json:"tiers,omitempty"`
 }
 
 // JSON returns the setup as a worker.Config takes it.
@@ -170,6 +172,9 @@ type Description struct {
 	Args        json.RawMessage
 	Files       []actions.File
 	HasDeadline bool
+	Trace       actions.Trace
+	// Resumes is how often the child has come back from being suspended, also by itself.
+	Resumes int
 }
 
 func marshal(v any) json.RawMessage {
@@ -181,15 +186,16 @@ func marshal(v any) json.RawMessage {
 }
 
 // A program is the child's worker.Program.
-type program struct{}
+type program struct{ place place }
 
-func (*program) Start(ctx context.Context, setup json.RawMessage) (any, error) {
+func (p *program) Start(ctx context.Context, setup json.RawMessage) (any, error) {
 	var s Setup
 	if len(setup) > 0 {
 		if err := json.Unmarshal(setup, &s); err != nil {
 			return nil, actions.Errorf(actions.Invalid, "setup: %w", err)
 		}
 	}
+	p.place.tiers = s.Tiers
 	pause(ctx, s.SleepMS)
 	if s.Print != "" {
 		fmt.Println(s.Print)
@@ -221,7 +227,13 @@ func failure(code actions.Code, msg string) error {
 	return &actions.Error{Code: code, Msg: msg, Fields: map[string][]string{"field": {msg}}}
 }
 
-func (*program) Call(ctx context.Context, req actions.Request) (actions.Response, error) {
+func (p *program) Call(ctx context.Context, req actions.Request) (actions.Response, error) {
+	if req.Verb == actions.Suspend || req.Verb == actions.Resume {
+		return p.place.move(req.Verb)
+	}
+	if err := p.place.ensure(); err != nil {
+		return actions.Response{}, err
+	}
 	var a Args
 	if len(req.Args) > 0 && req.Args[0] == '{' {
 		// What is no set of knobs is echoed.
@@ -244,7 +256,9 @@ func (*program) Call(ctx context.Context, req actions.Request) (actions.Response
 		return actions.Response{ContentType: "application/octet-stream", Data: make([]byte, a.Bytes)}, nil
 	case a.Describe:
 		_, has := ctx.Deadline()
-		return answer(Description{os.Getpid(), req.Model, req.Verb, req.ID, req.Accept, req.Args, req.Files, has})
+		return answer(Description{
+			os.Getpid(), req.Model, req.Verb, req.ID, req.Accept, req.Args, req.Files, has, req.Trace, p.place.resumed(),
+		})
 	case len(req.Files) > 0:
 		f := req.Files[0]
 		return actions.Response{ContentType: f.ContentType, Filename: f.Filename, Data: f.Data}, nil
