@@ -42,6 +42,8 @@ func (m Model) Validate() error {
 	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
 		m.Files[name].validate(name, &c)
 	}
+	m.Resources.validate(&c)
+	m.Scale.validate(&c)
 	if len(c) == 0 {
 		return nil
 	}
@@ -53,6 +55,34 @@ type complaints []string
 
 func (c *complaints) add(format string, args ...any) {
 	*c = append(*c, fmt.Sprintf(format, args...))
+}
+
+// maxScale is more instances, or devices, than any machine has room for.
+const maxScale = 1024
+
+func (r Resources) validate(c *complaints) {
+	if r.GPUs < 0 || r.GPUs > maxScale || r.GPUMemory < 0 {
+		c.add("resources: %d gpus with %d bytes of memory: want 0 to %d, and a size", r.GPUs, r.GPUMemory, maxScale)
+	}
+	if r.NoGPU && (r.GPUs > 0 || r.GPUMemory > 0) {
+		c.add("resources: no_gpu, and yet gpus or gpu_memory")
+	}
+	if !isComputeCapability(r.ComputeCapability) {
+		c.add("resources: compute_capability %q: write it as \"8.0\"", shorten(r.ComputeCapability))
+	}
+}
+
+// isComputeCapability says whether text is two numbers with a dot between them, or nothing.
+func isComputeCapability(text string) bool {
+	major, minor, ok := strings.Cut(text, ".")
+	isNumber := func(s string) bool { return s != "" && len(s) <= 2 && strings.Trim(s, "0123456789") == "" }
+	return text == "" || ok && isNumber(major) && isNumber(minor)
+}
+
+func (s Scale) validate(c *complaints) {
+	if s.Min < 0 || s.Max < 0 || s.Min > maxScale || s.Max > maxScale || s.Max > 0 && s.Min > s.Max {
+		c.add("scale: min %d and max %d: want 0 to %d, and min not over max", s.Min, s.Max, maxScale)
+	}
 }
 
 func (a Argument) validate(c *complaints) {

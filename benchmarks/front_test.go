@@ -135,7 +135,7 @@ func (e echo) Models(ctx context.Context) ([]actions.Model, error) {
 func newWorkerInvoker(b *testing.B) *invoker.Invoker {
 	b.Helper()
 	argv, env := workertest.Command()
-	v := invoker.New(invoker.Config{Catalog: echo{}, Start: func(ctx context.Context, _ actions.Model) (invoker.Instance, error) {
+	v := invoker.New(invoker.Config{Catalog: echo{}, Start: func(ctx context.Context, _ actions.Model, _ []string) (invoker.Instance, error) {
 		w, err := worker.Start(ctx, worker.Config{Argv: argv, Env: env})
 		if err != nil {
 			return nil, err

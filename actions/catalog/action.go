@@ -187,7 +187,19 @@ func (r *reader) into(n *yaml.Node, v reflect.Value, shown string) error {
 	if n.ShortTag() == "!!null" {
 		return nil
 	}
+	if b, ok := reflect.TypeAssert[*actions.Bytes](v.Addr()); ok {
+		if n.Kind != yaml.ScalarNode || b.Set(n.Value) != nil {
+			return r.errorf(n, "%s must be a number of bytes, such as 4 GiB, not %s", shown, kind(n))
+		}
+		return nil
+	}
 	switch v.Kind() {
+	case reflect.Int:
+		var i int
+		if n.ShortTag() != "!!int" || n.Decode(&i) != nil {
+			return r.errorf(n, "%s must be a whole number, not %s", shown, kind(n))
+		}
+		v.SetInt(int64(i))
 	case reflect.String:
 		if n.Kind != yaml.ScalarNode {
 			return r.errorf(n, "%s must be a string, not %s", shown, kind(n))

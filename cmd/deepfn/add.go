@@ -59,7 +59,7 @@ func add(ctx context.Context, s *settings, source string, o environment.AddOptio
 
 // tryModel loads and warms a model once. What it prints meanwhile is shown if it fails.
 func (h *house) tryModel(ctx context.Context, m actions.Model, stderr io.Writer) error {
-	inst, err := h.start(ctx, m)
+	inst, err := h.start(ctx, m, nil)
 	if err == nil {
 		return inst.Close()
 	}

@@ -36,6 +36,8 @@ type purpose struct {
 	// output takes what the worker prints while it prints it, for who cannot wait for the
 	// answer.
 	output func(actions.LogLine)
+	// devices are the UUIDs of the devices that the worker may use.
+	devices []string
 }
 
 // cancelGrace is how long a call may go on whose caller has left. A job's is over when it
@@ -67,10 +69,10 @@ func check(m actions.Model) error {
 		actions.ONNX, actions.Python, actions.Executable, actions.HTTP)
 }
 
-// start makes an instance of the model for predictions. A nil worker must not become an
-// instance that is not nil.
-func (h *house) start(ctx context.Context, m actions.Model) (invoker.Instance, error) {
-	w, err := h.startWorker(ctx, m, purpose{})
+// start makes an instance of the model for predictions, on the devices with these UUIDs. A
+// nil worker must not become an instance that is not nil.
+func (h *house) start(ctx context.Context, m actions.Model, devices []string) (invoker.Instance, error) {
+	w, err := h.startWorker(ctx, m, purpose{devices: devices})
 	if err != nil {
 		return nil, err
 	}

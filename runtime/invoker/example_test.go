@@ -29,7 +29,7 @@ func (echoes) Model(_ context.Context, name string) (actions.Model, error) {
 	return actions.Model{Name: name}, nil
 }
 
-func start(context.Context, actions.Model) (invoker.Instance, error) {
+func start(context.Context, actions.Model, []string) (invoker.Instance, error) {
 	return &echo{done: make(chan struct{})}, nil
 }
 

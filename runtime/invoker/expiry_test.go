@@ -6,20 +6,23 @@ import (
 	"time"
 )
 
-// freeze is what the pool of m finds when this process goes on after it was frozen for d:
+// freeze is what the owner finds when this process goes on after it was frozen for d:
 // everything that it remembers was longer ago, and its timer, if it fell due, fires.
-func freeze(t *testing.T, v *Invoker, m string, d time.Duration) {
+func freeze(t *testing.T, v *Invoker, d time.Duration) {
 	t.Helper()
-	p := v.pools[m]
-	p.mu.Lock()
-	for s := range p.slots {
-		s.idleSince = s.idleSince.Add(-d)
+	o := v.owner
+	o.mu.Lock()
+	o.quiet = o.quiet.Add(-d)
+	for p := range o.pools {
+		for s := range p.slots {
+			s.idleSince = s.idleSince.Add(-d)
+		}
 	}
-	p.expiryDue = p.expiryDue.Add(-d)
-	fires := time.Until(p.expiryDue) <= 0 && p.expiry.Stop()
-	p.mu.Unlock()
+	o.clockDue = o.clockDue.Add(-d)
+	fires := time.Until(o.clockDue) <= 0 && o.clock.Stop()
+	o.mu.Unlock()
 	if fires {
-		p.expire()
+		o.tick()
 	}
 }
 
@@ -43,7 +46,7 @@ func TestFreeze(t *testing.T) {
 				mustInvoke(t, v, `{}`)
 				time.Sleep(test.idle)
 				for _, d := range test.frozen {
-					freeze(t, v, "m", d)
+					freeze(t, v, d)
 				}
 				time.Sleep(test.want - time.Millisecond)
 				if st := v.Stats()[0]; st.Idle != 1 {
@@ -70,7 +73,7 @@ func TestInvokeAfterFreeze(t *testing.T) {
 		for range 5 {
 			mustInvoke(t, v, `{}`)
 			time.Sleep(990 * time.Millisecond)
-			freeze(t, v, "m", time.Hour)
+			freeze(t, v, time.Hour)
 			time.Sleep(100 * time.Millisecond)
 		}
 		mustInvoke(t, v, `{}`)
@@ -89,7 +92,7 @@ func TestBusyMachine(t *testing.T) {
 		for range 10 { // 125 ms between looks, each 125 ms late
 			time.Sleep(100 * time.Millisecond)
 			if v.Stats()[0].Idle == 1 {
-				freeze(t, v, "m", 150*time.Millisecond)
+				freeze(t, v, 150*time.Millisecond)
 			}
 		}
 		if st := v.Stats()[0]; st.MaxIdleTimeClosed != 1 {

@@ -29,7 +29,7 @@ func (f *fleet) Model(_ context.Context, name string) (actions.Model, error) {
 	return actions.Model{Name: strings.TrimPrefix(name, "./")}, nil
 }
 
-func (f *fleet) start(ctx context.Context, m actions.Model) (Instance, error) {
+func (f *fleet) start(ctx context.Context, _ actions.Model, _ []string) (Instance, error) {
 	select {
 	case <-time.After(f.startTime):
 	case <-ctx.Done():

@@ -1,6 +1,7 @@
 package invoker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,28 +44,79 @@ type Instance interface {
 // Config says how an Invoker works. Catalog and Start are required.
 type Config struct {
 	Catalog Catalog
-	// Start makes an instance of the model, loaded and warm. ctx bounds the start,
-	// not the instance's life.
-	Start func(ctx context.Context, m actions.Model) (Instance, error)
-	// MaxInstances is the most instances of one model. The default is 1.
+	// Start makes an instance of the model, loaded and warm, on the devices with these
+	// UUIDs, none for a model that needs none. ctx bounds the start, not the instance's
+	// life. What it returns may be a Suspender, may say its process (PID() int), and where
+	// its files were when it was started (Origin() actions.Tier; else TierDisk).
+	Start func(ctx context.Context, m actions.Model, devices []string) (Instance, error)
+	// MaxInstances is the most instances of one model that does not say so itself. The
+	// default is 1.
 	MaxInstances int
 	// Instances is the most instances of a model for which MaxInstances is not right, zero for
 	// every other one. Nil makes no exceptions.
 	Instances func(actions.Model) int
 	// QueueDepth is how many requests of one model may wait. The default is 256.
 	QueueDepth int
-	// IdleTime is how long an instance may stay unused before it is stopped. The
-	// default is 10 minutes; a negative value means for ever.
+	// IdleTime is how long an instance may stay unused before it is stopped; on a device,
+	// before it is the first to leave for others. The default is 10 minutes; a negative
+	// value means for ever.
 	IdleTime time.Duration
+	// KeepAlive says whether that time is the same for all. The default is Fixed.
+	KeepAlive KeepAlive
 	// StartTimeout bounds one start, with the fetching of the model's files. The
 	// default is 10 minutes.
 	StartTimeout time.Duration
 	// Timeout is the most time that one request may take, with its wait; or without it, for
 	// a request with a Limit of its own. The default is no limit.
 	Timeout time.Duration
+
+	// Devices are the GPUs. Nil means that instances are not placed anywhere, and what
+	// follows means nothing.
+	Devices Devices
+	// Demand says what an instance of a model needs of them. The default is what the model
+	// says itself (actions.Resources).
+	Demand func(actions.Model) Demand
+	// Peaks has measurements of the models' memory. Nil means that they are forgotten.
+	Peaks Peaks
+	// Policy says who is given up for others. The default is GDSF.
+	Policy Policy
+	// Headroom is how many bytes of each device are never reserved. The default is a
+	// twentieth of it, 512 MiB at most; a negative value is none.
+	Headroom int64
+	// HostMemory is how many bytes of the host's memory suspended instances may take
+	// together. Zero means that none is suspended.
+	HostMemory int64
+	// Residency is how long an instance may stay on its devices at least before it is given
+	// up for another, so that models do not chase each other out. The default is 2 seconds;
+	// a negative value is none.
+	Residency time.Duration
+	// DrainAfter is how long an instance waits for memory before others that have calls all
+	// the time get no more of them. The default is 5 seconds.
+	DrainAfter time.Duration
+	// MemoryWait is how long it waits altogether. The default is 30 seconds.
+	MemoryWait time.Duration
+	// ReleaseTime is how long there may be no call before all instances leave their devices,
+	// because the platform is about to freeze the process. Zero is never.
+	ReleaseTime time.Duration
+	// DeviceCalls is how many instances may have calls on one device at one time. The default
+	// is 1; a negative value means any number.
+	DeviceCalls int
+
 	// Log takes a line for each instance that starts or ends. The default discards.
 	Log *slog.Logger
 }
+
+// KeepAlive says how long instances are kept without a call.
+type KeepAlive string
+
+// The kinds of KeepAlive.
+const (
+	// Fixed is Config.IdleTime for all.
+	Fixed KeepAlive = "fixed"
+	// Histogram learns it from the times between a model's requests, and starts an instance
+	// ahead of the next where these are regular. As long as they say nothing it is Fixed.
+	Histogram KeepAlive = "histogram"
+)
 
 func (cfg Config) withDefaults() Config {
 	if cfg.MaxInstances <= 0 {
@@ -73,21 +125,47 @@ func (cfg Config) withDefaults() Config {
 	if cfg.QueueDepth <= 0 {
 		cfg.QueueDepth = 256
 	}
-	if cfg.IdleTime == 0 {
-		cfg.IdleTime = 10 * time.Minute
-	}
+	cfg.IdleTime = cmp.Or(cfg.IdleTime, 10*time.Minute)
 	if cfg.StartTimeout <= 0 {
 		cfg.StartTimeout = 10 * time.Minute
 	}
+	if cfg.Demand == nil {
+		cfg.Demand = declared
+	}
+	if cfg.Policy == nil {
+		cfg.Policy = NewGDSF()
+	}
+	cfg.Residency = cmp.Or(cfg.Residency, 2*time.Second)
+	cfg.DrainAfter = cmp.Or(cfg.DrainAfter, 5*time.Second)
+	cfg.MemoryWait = cmp.Or(cfg.MemoryWait, 30*time.Second)
+	cfg.DeviceCalls = cmp.Or(cfg.DeviceCalls, 1)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return cfg
 }
 
+// headroom is how much of a device of that size is never reserved, in bytes.
+func (cfg Config) headroom(total int64) int64 {
+	if cfg.Headroom != 0 {
+		return max(cfg.Headroom, 0)
+	}
+	return min(total/20, 512<<20)
+}
+
+// declared is the Demand of a model that says what it needs.
+func declared(m actions.Model) Demand {
+	r := m.Resources
+	if r.NoGPU || r.GPUs == 0 && r.GPUMemory == 0 {
+		return Demand{}
+	}
+	return Demand{Devices: max(r.GPUs, 1), Memory: int64(r.GPUMemory), ComputeCapability: r.ComputeCapability}
+}
+
 // An Invoker runs requests on pools of instances. Many goroutines may use it.
 type Invoker struct {
-	cfg Config
+	cfg   Config
+	owner *owner
 
 	mu        sync.Mutex // guards everything below
 	pools     map[string]*pool
@@ -97,7 +175,8 @@ type Invoker struct {
 
 // New returns an Invoker without instances.
 func New(cfg Config) *Invoker {
-	return &Invoker{cfg: cfg.withDefaults(), pools: map[string]*pool{}, forgotten: map[*pool]struct{}{}}
+	cfg = cfg.withDefaults()
+	return &Invoker{cfg: cfg, owner: newOwner(cfg), pools: map[string]*pool{}, forgotten: map[*pool]struct{}{}}
 }
 
 // Invoke runs req on an instance of its model and returns the answer. It returns when
@@ -222,6 +301,7 @@ func (v *Invoker) Close(ctx context.Context) error {
 		wg.Go(func() { errs[i] = p.close(ctx) })
 	}
 	wg.Wait()
+	v.owner.close()
 	for _, err := range errs {
 		if err != nil {
 			return fmt.Errorf("invoker: close: %w", err)
@@ -250,7 +330,9 @@ func (v *Invoker) pool(ctx context.Context, name string) (*pool, error) {
 	// Another request may have made it meanwhile, and two names may mean one model.
 	p = v.pools[m.Name]
 	if p == nil {
-		p = newPool(v.cfg, m)
+		v.owner.mu.Lock()
+		p = newPoolLocked(v.owner, m)
+		v.owner.mu.Unlock()
 	}
 	v.pools[m.Name] = p
 	v.pools[name] = p

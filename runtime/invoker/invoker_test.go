@@ -19,11 +19,11 @@ func TestColdThenWarm(t *testing.T) {
 		v, _ := newFleet(Config{})
 		defer closeNow(t, v)
 		cold := mustInvoke(t, v, `{"Sleep":5000000}`)
-		if want := (actions.Timing{Start: 100 * time.Millisecond, Cold: true, Run: 5 * time.Millisecond}); cold.Timing != want {
+		if want := (actions.Timing{Start: 100 * time.Millisecond, Cold: true, From: actions.TierDisk, Run: 5 * time.Millisecond}); cold.Timing != want {
 			t.Errorf("cold: got %+v, want %+v", cold.Timing, want)
 		}
 		warm := mustInvoke(t, v, `{}`)
-		if warm.Timing != (actions.Timing{}) {
+		if warm.Timing != (actions.Timing{From: actions.TierWarm}) {
 			t.Errorf("warm: got %+v, want no time at all", warm.Timing)
 		}
 		st := v.Stats()[0]

@@ -60,8 +60,8 @@ func TestLimitDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fleet{startTime: 3 * time.Second}
 		var got actions.Request
-		v := New(Config{Catalog: f, Start: func(ctx context.Context, m actions.Model) (Instance, error) {
-			inst, err := f.start(ctx, m)
+		v := New(Config{Catalog: f, Start: func(ctx context.Context, m actions.Model, devices []string) (Instance, error) {
+			inst, err := f.start(ctx, m, devices)
 			if err != nil {
 				return nil, err
 			}

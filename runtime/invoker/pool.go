@@ -15,58 +15,46 @@ import (
 
 // A pool holds the instances of one model and the requests that wait for one.
 type pool struct {
-	cfg   Config
-	model actions.Model
+	cfg    Config
+	o      *owner
+	model  actions.Model
+	demand Demand
 	// life makes the context of a start, which belongs to the pool and not to a request;
 	// stop ends them all when the pool closes.
 	life func() (context.Context, context.CancelFunc)
 	stop context.CancelFunc
-	// wg counts the goroutines of the pool: starts, watches and settlings.
+	// wg counts the goroutines of the pool: starts, suspensions, watches and settlings.
 	wg sync.WaitGroup
 
-	mu       sync.Mutex // guards everything below
-	free     []*slot    // alive, with room for a call; the last one used comes last
-	waiters  []*waiter  // oldest first
+	// The owner's lock guards everything below.
+
+	free     []*slot      // alive, with room for a call; the last one used comes last
+	waiters  []*waiter    // oldest first
+	warmers  []chan error // those who wait for an instance to be there
 	slots    map[*slot]struct{}
-	starting int
 	capacity int // calls that an instance takes at a time, as the last one said
-	minimum  int // instances to keep, set by warm
+	minimum  int // instances to keep, set by keep
 	closed   bool
 	info     json.RawMessage
-	expiry   *time.Timer // fires when the idle instances are to be looked at
-	// expiryDue is when it should fire.
-	expiryDue time.Time
+	peaks    map[string]int64 // by the name of a device, see Peaks
+	uses     float64          // requests since there was no instance last
+	history  history
 
-	failedStarts int         // starts that failed, in a row
-	earlyDeaths  int         // deaths before any answer, since the last first answer
-	retryAt      time.Time   // no start before
-	retry        *time.Timer // starts what is wanted at retryAt
-	lastErr      error       // why the last start failed; nil after one that did not
+	starts, resumes, runs average     // how long they take
+	failedStarts          int         // starts that failed, in a row
+	earlyDeaths           int         // deaths before any answer, since the last first answer
+	retryAt               time.Time   // no start before
+	retry                 *time.Timer // starts what is wanted at retryAt
+	lastErr               error       // why the last start failed; nil after one that did not
 
 	counts actions.PoolStats // its counters only
-}
-
-// A slot is an instance in the pool.
-type slot struct {
-	inst      Instance
-	startTime time.Duration
-	since     time.Time // when it was ready
-	fresh     bool      // has not been given to a request
-	answered  bool      // has answered a request
-	capacity  int       // calls that it takes at a time
-	calls     int       // calls in progress, at most capacity
-	settling  int       // those of them whose callers have left
-	draining  bool
-	// diedInCall says that a call found it dead, before its watch did.
-	diedInCall bool
-	idleSince  time.Time // when calls was 0 last
 }
 
 // A waiter is a request in the queue. ready has room for the one grant, so that the
 // pool never waits for a request that has left.
 type waiter struct {
-	ready   chan grant
-	warming bool // it wants to know that there is an instance, not to invoke it
+	ready chan grant
+	since time.Time
 }
 
 type grant struct {
@@ -74,27 +62,43 @@ type grant struct {
 	err  error
 }
 
-func newPool(cfg Config, m actions.Model) *pool {
+// newPoolLocked makes the pool of a model. The caller holds the owner's lock.
+func newPoolLocked(o *owner, m actions.Model) *pool {
 	ctx, stop := context.WithCancel(context.Background())
+	cfg := o.cfg
 	if cfg.Instances != nil {
 		cfg.MaxInstances = cmp.Or(max(cfg.Instances(m), 0), cfg.MaxInstances)
 	}
-	return &pool{
-		cfg: cfg, model: m, slots: map[*slot]struct{}{}, stop: stop, capacity: 1,
-		life: func() (context.Context, context.CancelFunc) { return context.WithTimeout(ctx, cfg.StartTimeout) },
+	cfg.MaxInstances = cmp.Or(m.Scale.Max, max(cfg.MaxInstances, m.Scale.Min))
+	p := &pool{
+		cfg: cfg, o: o, model: m, slots: map[*slot]struct{}{}, stop: stop, capacity: 1, peaks: map[string]int64{},
+		minimum: min(m.Scale.Min, cfg.MaxInstances),
+		life:    func() (context.Context, context.CancelFunc) { return context.WithTimeout(ctx, cfg.StartTimeout) },
 	}
+	if cfg.Devices != nil {
+		p.demand = cfg.Demand(m)
+	}
+	o.pools[p] = struct{}{}
+	return p
 }
+
+// pinned says that instances are never given up for those of other models.
+func (p *pool) pinned() bool { return p.model.Scale.Pin }
+
+// oldest is when the request came that waits for longest, in nanoseconds.
+func (p *pool) oldest() int64 { return p.waiters[0].since.UnixNano() }
 
 // invoke runs one request on an instance.
 func (p *pool) invoke(ctx context.Context, req actions.Request) (actions.Response, error) {
-	s, timing, err := p.acquire(ctx, false)
+	s, timing, err := p.acquire(ctx)
 	if err != nil {
-		return actions.Response{}, err
+		return actions.Response{Timing: timing}, err
 	}
 	if req.Begin != nil {
 		if err := req.Begin(ctx); err != nil {
-			p.mu.Lock()
-			defer p.mu.Unlock()
+			p.o.mu.Lock()
+			defer p.o.mu.Unlock()
+			p.o.endLocked()
 			p.putLocked(s)
 			return actions.Response{Timing: timing}, err
 		}
@@ -104,7 +108,7 @@ func (p *pool) invoke(ctx context.Context, req actions.Request) (actions.Respons
 	if timing.Run = resp.Timing.Run; timing.Run == 0 { // the instance does not say
 		timing.Run = time.Since(began)
 	}
-	p.release(s, err)
+	p.release(s, err, timing.Run)
 	resp.Timing = timing
 	return resp, err
 }
@@ -128,55 +132,74 @@ func call(ctx context.Context, inst Instance, req actions.Request, now time.Time
 	return inst.Call(ctx, req)
 }
 
-// acquire takes an instance for one request, or only to see that there is one (warming):
-// the last one used that has room, else the next that has. The caller gives it back with
-// release or putLocked.
-func (p *pool) acquire(ctx context.Context, warming bool) (*slot, actions.Timing, error) {
-	var timing actions.Timing
-	began := time.Now()
-	p.mu.Lock()
-	if err := p.refuseLocked(ctx, warming); err != nil {
-		p.mu.Unlock()
-		return nil, timing, err
+// acquire takes an instance for one request: the last one used that has room, else the next
+// that has. The caller gives it back with release or putLocked, and the owner's count of calls
+// with endLocked.
+func (p *pool) acquire(ctx context.Context) (*slot, actions.Timing, error) {
+	o, began := p.o, time.Now()
+	o.mu.Lock()
+	if err := p.refuseLocked(ctx, false); err != nil {
+		o.mu.Unlock()
+		return nil, actions.Timing{}, err
 	}
-	if s := p.popLocked(); s != nil {
-		if !warming {
-			p.counts.Invocations++
-			s.fresh = false
+	p.comesLocked(began)
+	if len(p.waiters) == 0 {
+		if s := p.takeLocked(); s != nil {
+			timing := p.grantedLocked(s, 0)
+			o.beginLocked()
+			o.mu.Unlock()
+			return s, timing, nil
 		}
-		p.mu.Unlock()
-		return s, timing, nil
 	}
 	if len(p.waiters) >= p.cfg.QueueDepth {
-		p.counts.QueueFull++
-		p.mu.Unlock()
-		return nil, timing, actions.Errorf(actions.Busy,
-			"%d requests for %s are waiting already and the queue takes no more; try again later", p.cfg.QueueDepth, p.model.Name)
+		defer o.mu.Unlock()
+		return nil, actions.Timing{}, p.queueFullLocked()
 	}
-	w := &waiter{ready: make(chan grant, 1), warming: warming}
+	w := &waiter{ready: make(chan grant, 1), since: began}
 	p.waiters = append(p.waiters, w)
+	o.beginLocked()
 	p.startWantedLocked()
-	p.mu.Unlock()
+	o.mu.Unlock()
 
 	g := p.wait(ctx, w)
 	wait := time.Since(began)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if warming {
-		return g.slot, timing, g.err
-	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	p.counts.WaitCount++
 	p.counts.WaitDuration += wait
 	if g.err != nil {
-		return nil, timing, g.err
+		o.endLocked()
+		return nil, actions.Timing{Queue: wait}, g.err
 	}
+	return g.slot, p.grantedLocked(g.slot, wait), nil
+}
+
+// grantedLocked counts a request that has an instance, and says where its time went so far.
+func (p *pool) grantedLocked(s *slot, wait time.Duration) actions.Timing {
+	timing := actions.Timing{Queue: wait, From: actions.TierWarm}
+	if s.fresh && wait > 0 {
+		timing.From = s.origin
+		timing.Cold = s.origin != actions.TierHost
+		timing.Start = min(wait, s.startTime)
+		timing.Queue = wait - timing.Start
+	}
+	s.fresh = false
+	p.uses++
 	p.counts.Invocations++
-	if g.slot.fresh {
-		g.slot.fresh = false
-		timing.Cold, timing.Start = true, min(wait, g.slot.startTime)
+	if p.counts.From == nil {
+		p.counts.From = map[actions.Tier]int64{}
 	}
-	timing.Queue = wait - timing.Start
-	return g.slot, timing, nil
+	p.counts.From[timing.From]++
+	return timing
+}
+
+// queueFullLocked is the error of a request for which there is no place in the queue.
+func (p *pool) queueFullLocked() error {
+	p.counts.QueueFull++
+	e := actions.Errorf(actions.Busy,
+		"%d requests for %s are waiting already and the queue takes no more; try again later", p.cfg.QueueDepth, p.model.Name)
+	e.RetryAfter = p.estimateLocked()
+	return e
 }
 
 // refuseLocked returns why a new request cannot even wait.
@@ -189,7 +212,7 @@ func (p *pool) refuseLocked(ctx context.Context, warming bool) error {
 	}
 	// A short delay is waited for in the queue; a long one is the caller's to plan.
 	delay := time.Until(p.retryAt)
-	if p.lastErr == nil || delay < time.Second || len(p.slots)+p.starting > 0 {
+	if p.lastErr == nil || delay < time.Second || len(p.slots) > 0 {
 		return nil
 	}
 	e := startError(p.model.Name, p.lastErr, warming)
@@ -205,8 +228,8 @@ func (p *pool) wait(ctx context.Context, w *waiter) grant {
 		return g
 	case <-ctx.Done():
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.o.mu.Lock()
+	defer p.o.mu.Unlock()
 	if i := slices.Index(p.waiters, w); i >= 0 {
 		p.waiters = slices.Delete(p.waiters, i, i+1)
 	} else if g := <-w.ready; g.slot != nil {
@@ -215,41 +238,62 @@ func (p *pool) wait(ctx context.Context, w *waiter) grant {
 	return grant{err: contextError(ctx.Err(), p.model.Name)}
 }
 
-// popLocked takes a call of the instance that was used last and has room, or returns nil.
-func (p *pool) popLocked() *slot {
-	for len(p.free) > 0 {
-		s := p.free[len(p.free)-1]
-		select {
-		case <-s.inst.Done(): // died unnoticed; its watch removes it
-			p.free = p.free[:len(p.free)-1]
+// takeLocked takes a call of the instance that was used last, has room and may have its
+// devices; or returns nil.
+func (p *pool) takeLocked() *slot {
+	for i := len(p.free) - 1; i >= 0; i-- {
+		s := p.free[i]
+		if s.dead() { // unnoticed: its watch removes it
+			p.free = slices.Delete(p.free, i, i+1)
 			continue
-		default:
 		}
-		if s.calls++; s.calls == s.capacity {
-			p.free = p.free[:len(p.free)-1]
+		if !p.o.mayHoldLocked(s) {
+			continue
+		}
+		if s.calls++; s.calls == 1 {
+			s.to(busy)
+			p.o.holdLocked(s)
+		}
+		if s.calls == s.capacity {
+			p.free = slices.Delete(p.free, i, i+1)
 		}
 		return s
 	}
 	return nil
 }
 
-// release gives an instance back after a call that ended with err.
-func (p *pool) release(s *slot, err error) {
+// serveLocked gives the first waiter an instance, if there is one, and reports whether.
+func (p *pool) serveLocked() bool {
+	if len(p.waiters) == 0 || p.closed {
+		return false
+	}
+	s := p.takeLocked()
+	if s == nil {
+		return false
+	}
+	w := p.waiters[0]
+	p.waiters = slices.Delete(p.waiters, 0, 1)
+	w.ready <- grant{slot: s}
+	return true
+}
+
+// release gives an instance back after a call that ran for some time and ended with err.
+func (p *pool) release(s *slot, err error, ran time.Duration) {
+	p.o.mu.Lock()
+	defer p.o.mu.Unlock()
+	p.o.endLocked()
 	code := actions.CodeOf(err)
 	if code == actions.Deadline || code == actions.Canceled {
 		// The caller has left and the instance may still be at it.
-		p.mu.Lock()
 		s.settling++
-		p.mu.Unlock()
 		p.wg.Go(func() { p.settle(s) })
 		return
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if code != actions.Unavailable && !s.answered {
 		s.answered = true
 		p.earlyDeaths = 0
 	}
+	p.runs.add(ran)
 	p.putLocked(s)
 }
 
@@ -258,49 +302,74 @@ func (p *pool) settle(s *slot) {
 	if s.inst.Settle() != nil {
 		return // its watch removes it
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.o.mu.Lock()
+	defer p.o.mu.Unlock()
 	s.settling--
 	p.putLocked(s)
 }
 
-// putLocked hands a call of an instance that has ended to the first waiter, or gives the
-// instance room for another.
+// putLocked takes a call back from an instance, which has room for another then, and serves
+// those who wait.
 func (p *pool) putLocked(s *slot) {
-	select {
-	case <-s.inst.Done():
-		s.calls--
-		s.diedInCall = true
-		return // its watch removes it
-	default:
-	}
-	if len(p.waiters) > 0 && !p.closed && !s.draining {
-		w := p.waiters[0]
-		p.waiters = slices.Delete(p.waiters, 0, 1)
-		w.ready <- grant{slot: s}
-		return
-	}
 	s.calls--
 	switch {
-	case p.closed || s.draining:
-		if s.calls == 0 {
-			p.endLocked(s)
-		}
+	case s.state == gone:
 		return
-	case s.calls == 0:
+	case s.dead():
+		s.diedInCall = true
+		return // its watch removes it
+	case s.calls > 0:
+	case s.state == draining:
+		p.o.yieldLocked(s)
+		s.endLocked()
+		return
+	default:
+		s.to(idle)
 		s.idleSince = time.Now()
+		p.touchLocked(s)
+		p.freeLocked(s) // before others look for an instance
+		p.o.yieldLocked(s)
 	}
-	p.free = append(slices.DeleteFunc(p.free, func(other *slot) bool { return other == s }), s)
-	p.scheduleExpiryLocked()
+	if p.closed {
+		s.drainLocked("")
+		return
+	}
+	if s.state == busy {
+		p.freeLocked(s)
+	}
+	for p.serveLocked() {
+	}
+	if s.state == idle {
+		p.o.movedLocked() // others may have waited for that
+		p.o.setClockLocked()
+	}
 }
 
-// endLocked ends an instance, once. Its watch removes it from the pool.
-func (p *pool) endLocked(s *slot) {
-	if s.draining {
+// freeLocked says that the instance has room, as the one used last.
+func (p *pool) freeLocked(s *slot) {
+	p.unfreeLocked(s)
+	if s.state == idle || s.state == busy {
+		p.free = append(p.free, s)
+	}
+}
+
+func (p *pool) unfreeLocked(s *slot) {
+	p.free = slices.DeleteFunc(p.free, func(other *slot) bool { return other == s })
+}
+
+// touchLocked has the policy value an instance that was used.
+func (p *pool) touchLocked(s *slot) {
+	if len(s.devices) == 0 {
 		return
 	}
-	s.draining = true
-	p.wg.Go(func() { _ = s.inst.Close() })
+	reload := p.starts.value
+	if _, ok := s.inst.(Suspender); ok && !s.rigid && p.resumes.value > 0 {
+		reload = p.resumes.value
+	}
+	s.value = p.cfg.Policy.Value(Candidate{
+		Model: p.model.Name, Memory: s.memory * int64(len(s.devices)), Uses: p.uses, Reload: reload,
+		LoadedAt: s.since, LastUse: s.idleSince, KeepAlive: p.keepAliveLocked(),
+	})
 }
 
 func contextError(err error, model string) error {

@@ -1,10 +1,12 @@
 package invoker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,38 +24,60 @@ const (
 
 // keep makes the pool keep n instances.
 func (p *pool) keep(n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.o.mu.Lock()
+	defer p.o.mu.Unlock()
 	p.minimum = max(p.minimum, min(n, p.cfg.MaxInstances))
 	p.startWantedLocked()
 }
 
 // warm waits for an instance.
 func (p *pool) warm(ctx context.Context) error {
-	s, _, err := p.acquire(ctx, true)
-	if err != nil {
+	p.o.mu.Lock()
+	err := p.refuseLocked(ctx, true)
+	if err != nil || p.aliveLocked() {
+		p.o.mu.Unlock()
 		return err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.putLocked(s)
-	return nil
+	ready := make(chan error, 1)
+	p.warmers = append(p.warmers, ready)
+	p.startWantedLocked()
+	p.o.mu.Unlock()
+	select {
+	case err := <-ready:
+		return err
+	case <-ctx.Done():
+	}
+	p.o.mu.Lock()
+	defer p.o.mu.Unlock()
+	p.warmers = slices.DeleteFunc(p.warmers, func(other chan error) bool { return other == ready })
+	return contextError(ctx.Err(), p.model.Name)
 }
 
 // cool takes back what warm asked for: instances may expire and are not replaced.
 func (p *pool) cool() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.o.mu.Lock()
+	defer p.o.mu.Unlock()
 	p.minimum = 0
-	p.scheduleExpiryLocked()
+	p.o.movedLocked()
+	p.o.setClockLocked()
+}
+
+// aliveLocked says whether an instance has the model.
+func (p *pool) aliveLocked() bool {
+	for s := range p.slots {
+		if s.live() && !s.dead() {
+			return true
+		}
+	}
+	return false
 }
 
 // ready returns nil if the pool keeps no instance or has one, else why it has none.
 func (p *pool) ready() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.o.mu.Lock()
+	defer p.o.mu.Unlock()
 	switch {
-	case p.minimum == 0 || len(p.slots) > 0:
+	case p.minimum == 0 || p.o.released || p.aliveLocked():
 		return nil
 	case p.lastErr != nil:
 		return startError(p.model.Name, p.lastErr, true)
@@ -62,69 +86,156 @@ func (p *pool) ready() error {
 	}
 }
 
-// startWantedLocked starts as many instances as the waiters and the minimum ask for,
-// now or when the delay after a failure is over.
+// stayingLocked is how many instances there are, or will be, without those that leave.
+func (p *pool) stayingLocked() int {
+	n := 0
+	for s := range p.slots {
+		if s.state != draining && s.condemned == "" {
+			n++
+		}
+	}
+	return n
+}
+
+// startWantedLocked resumes and starts as many instances as the waiters and the minimum ask
+// for, now or when the delay after a failure is over.
 func (p *pool) startWantedLocked() {
-	have := len(p.slots) + p.starting
-	waiters := (len(p.waiters) + p.capacity - 1) / p.capacity // in instances
-	want := min(waiters-p.starting, p.cfg.MaxInstances-have)
-	want = max(want, p.minimum-have)
-	if want <= 0 || p.closed {
+	if p.closed {
+		return
+	}
+	coming, have := 0, len(p.slots)
+	for s := range p.slots {
+		if s.coming() {
+			coming++
+		}
+	}
+	want := (len(p.waiters)+p.capacity-1)/p.capacity - coming // in instances
+	if len(p.warmers) > 0 && coming == 0 && !p.aliveLocked() {
+		want = max(want, 1)
+	}
+	want -= p.resumeLocked(want)
+	want = min(want, p.cfg.MaxInstances-have)
+	if !p.o.released {
+		want = max(want, p.minimum-have)
+	}
+	if want <= 0 {
 		return
 	}
 	if delay := time.Until(p.retryAt); delay > 0 {
-		if p.retry == nil {
-			p.retry = time.AfterFunc(delay, func() {
-				p.mu.Lock()
-				defer p.mu.Unlock()
-				p.retry = nil
-				p.startWantedLocked()
-			})
-		}
+		p.retryLocked(delay)
 		return
 	}
 	if p.failedStarts+p.earlyDeaths > 0 {
 		want = 1 // one attempt shows whether the cause has gone
-		if p.starting > 0 {
+		if coming > 0 {
 			return
 		}
 	}
 	for range want {
-		p.starting++
-		p.wg.Go(p.start)
+		p.o.lineLocked(p.o.newSlotLocked(p))
 	}
 }
 
-// start starts one instance and gives it to the first waiter.
-func (p *pool) start() {
+// resumeLocked asks for up to n suspended instances and returns how many there were.
+func (p *pool) resumeLocked(n int) int {
+	asked := 0
+	for _, s := range p.oldestFirst() {
+		if s.state == suspended && !s.asked && asked < n {
+			asked++
+			s.asked, s.since = true, time.Now()
+			p.o.lineLocked(s)
+		}
+	}
+	return asked
+}
+
+// oldestFirst returns the slots in the order in which they were made.
+func (p *pool) oldestFirst() []*slot {
+	return slices.SortedFunc(maps.Keys(p.slots), func(a, b *slot) int { return cmp.Compare(a.id, b.id) })
+}
+
+// retryLocked looks again at what is wanted after a delay.
+func (p *pool) retryLocked(delay time.Duration) {
+	if p.retry != nil {
+		return
+	}
+	p.retry = time.AfterFunc(delay, func() {
+		p.o.mu.Lock()
+		defer p.o.mu.Unlock()
+		p.retry = nil
+		p.startWantedLocked()
+	})
+}
+
+// wantsLocked says whether somebody still wants the instance that waits for memory.
+func (p *pool) wantsLocked(s *slot) bool {
+	return len(p.waiters)+len(p.warmers) > 0 || s.ahead || len(p.slots) <= p.minimum && !p.o.released
+}
+
+// start starts one instance, which then takes calls.
+func (p *pool) start(s *slot) {
 	ctx, cancel := p.life()
 	defer cancel()
+	p.o.mu.Lock()
+	devices := s.uuids()
+	p.o.mu.Unlock()
 	began := time.Now()
-	inst, err := p.cfg.Start(ctx, p.model)
+	inst, err := p.cfg.Start(ctx, p.model, devices)
 	took := time.Since(began)
 
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.starting--
+	p.o.mu.Lock()
+	defer p.o.mu.Unlock()
 	if err != nil {
 		p.counts.StartFailures++
 		p.logFailureLocked(err, took)
+		p.o.dropLocked(s)
 		p.failedLocked(err)
+		p.o.movedLocked()
 		return
 	}
 	p.cfg.Log.Info("instance ready", "model", p.model.Name, "start_seconds", took.Seconds())
 	p.counts.ColdStarts++
 	p.counts.StartDuration += took
+	p.starts.add(took)
 	p.info = inst.Info()
 	p.failedStarts, p.lastErr = 0, nil
 	p.capacity = max(inst.Concurrency(), 1)
-	s := &slot{inst: inst, startTime: took, since: time.Now(), fresh: true, capacity: p.capacity, calls: p.capacity}
-	p.slots[s] = struct{}{}
-	p.wg.Go(func() { p.watch(s) })
-	for range s.capacity {
-		p.putLocked(s)
+	s.inst, s.capacity, s.startTime, s.fresh, s.origin = inst, p.capacity, took, true, actions.TierDisk
+	if from, ok := inst.(interface{ Origin() actions.Tier }); ok {
+		s.origin = from.Origin()
 	}
+	p.wg.Go(func() { p.watch(s) })
+	p.readyLocked(s)
 	p.startWantedLocked()
+}
+
+// readyLocked has an instance that was started or resumed take calls.
+func (p *pool) readyLocked(s *slot) {
+	now := time.Now()
+	s.to(idle)
+	s.since, s.idleSince = now, now
+	for _, d := range s.devices {
+		if !d.Usable() && s.condemned == "" {
+			s.condemned = actions.EvictHealth
+		}
+	}
+	if len(s.devices) > 0 {
+		p.o.readUntilAdmittedLocked() // measures it
+	}
+	for _, ready := range p.warmers {
+		ready <- nil
+	}
+	p.warmers = nil
+	if p.closed || s.condemned != "" {
+		s.retireLocked(s.condemned)
+		return
+	}
+	p.touchLocked(s)
+	p.freeLocked(s)
+	for p.serveLocked() {
+	}
+	p.o.movedLocked()
+	p.o.setClockLocked()
 }
 
 // logFailureLocked logs a start that failed: with what the instance printed, in which the
@@ -161,12 +272,34 @@ func (p *pool) failedLocked(err error) {
 	p.lastErr = err
 	p.failedStarts++
 	p.backOffLocked()
-	if len(p.slots)+p.starting == 0 {
-		for _, w := range p.waiters {
-			w.ready <- grant{err: startError(p.model.Name, err, w.warming)}
-		}
-		p.waiters = nil
+	p.tellLocked(err)
+	p.startWantedLocked()
+}
+
+// tellLocked tells those who wait why they wait in vain, if there is no other instance.
+func (p *pool) tellLocked(err error) {
+	if len(p.slots) > 0 {
+		return
 	}
+	for _, w := range p.waiters {
+		w.ready <- grant{err: startError(p.model.Name, err, false)}
+	}
+	for _, ready := range p.warmers {
+		ready <- startError(p.model.Name, err, true)
+	}
+	p.waiters, p.warmers = nil, nil
+}
+
+// refusedLocked gives up the wish for an instance for which there is no memory.
+func (p *pool) refusedLocked(s *slot, err error) {
+	p.cfg.Log.Warn("no memory for an instance", "model", p.model.Name, "error", err)
+	p.o.dropLocked(s)
+	p.lastErr = err
+	if p.minimum > 0 { // which asks again, but not at once
+		p.failedStarts++
+		p.backOffLocked()
+	}
+	p.tellLocked(err)
 	p.startWantedLocked()
 }
 
@@ -201,16 +334,20 @@ func startError(model string, err error, warming bool) *actions.Error {
 // watch waits until the instance has ended and takes it out of the pool.
 func (p *pool) watch(s *slot) {
 	<-s.inst.Done()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.slots, s)
-	p.free = slices.DeleteFunc(p.free, func(other *slot) bool { return other == s })
-	if s.draining {
+	p.o.mu.Lock()
+	defer p.o.mu.Unlock()
+	drained := s.state == draining
+	p.o.dropLocked(s)
+	if drained {
 		p.cfg.Log.Info("instance stopped", "model", p.model.Name)
 	} else {
 		p.diedLocked(s)
 	}
+	if len(p.slots) == 0 {
+		p.uses = 0
+	}
 	p.startWantedLocked()
+	p.o.movedLocked()
 }
 
 // diedLocked counts a death. One soon after the start, without a call that could be its
@@ -232,39 +369,50 @@ func (p *pool) diedLocked(s *slot) {
 	}
 }
 
-func (p *pool) drainingLocked() int {
-	n := 0
-	for s := range p.slots {
-		if s.draining {
-			n++
+// drainLocked has an instance end as soon as it has no calls, or is over with what it is in
+// the middle of.
+func (s *slot) drainLocked(reason actions.EvictReason) {
+	switch s.state {
+	case wanted:
+		s.pool.o.dropLocked(s)
+	case starting, suspending, resuming:
+		if s.condemned = reason; reason == "" {
+			s.condemned = actions.EvictIdle
 		}
+	case idle, busy, suspended:
+		s.retireLocked(reason)
+	case draining, gone:
 	}
-	return n
+}
+
+// retireLocked takes the instance out of use, and ends it when it has no calls.
+func (s *slot) retireLocked(reason actions.EvictReason) {
+	p := s.pool
+	s.to(draining)
+	p.unfreeLocked(s)
+	p.o.unlineLocked(s)
+	if reason != "" {
+		p.evictedLocked(reason)
+		p.cfg.Log.Info("instance evicted", "model", p.model.Name, "reason", string(reason))
+	}
+	if s.calls == 0 {
+		s.endLocked()
+	}
+}
+
+// endLocked ends an instance, once. Its watch removes it from the pool.
+func (s *slot) endLocked() {
+	if s.closing {
+		return
+	}
+	s.closing = true
+	s.pool.wg.Go(func() { _ = s.inst.Close() })
 }
 
 // close ends the pool: waiters are told, idle instances end, busy ones end when their
 // request has, or when ctx ends.
 func (p *pool) close(ctx context.Context) error {
-	p.mu.Lock()
-	p.closed = true
-	for _, t := range []*time.Timer{p.expiry, p.retry} {
-		if t != nil {
-			t.Stop()
-		}
-	}
-	for _, w := range p.waiters {
-		w.ready <- grant{err: errClosed()}
-	}
-	p.waiters = nil
-	for _, s := range p.free {
-		if s.calls == 0 {
-			p.endLocked(s)
-		}
-	}
-	p.free = nil
-	p.mu.Unlock()
-	p.stop()
-
+	p.shut()
 	ended := make(chan struct{})
 	go func() { // ends when the last instance has
 		p.wg.Wait()
@@ -275,43 +423,51 @@ func (p *pool) close(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	p.mu.Lock()
-	busy := 0
+	p.o.mu.Lock()
+	cut := 0
 	for s := range p.slots {
-		busy += s.calls - s.settling
-		p.endLocked(s)
+		cut += s.calls - s.settling
+		s.drainLocked("")
+		if s.inst != nil {
+			s.endLocked()
+		}
 	}
-	p.mu.Unlock()
+	p.o.mu.Unlock()
 	<-ended
-	if busy > 0 {
-		return actions.Errorf(actions.Deadline, "requests for %s that were cut off: %d: %w", p.model.Name, busy, ctx.Err())
+	if cut > 0 {
+		return actions.Errorf(actions.Deadline, "requests for %s that were cut off: %d: %w", p.model.Name, cut, ctx.Err())
 	}
 	return nil
 }
 
-func (p *pool) lastInfo() json.RawMessage {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.info
-}
-
-// stats describes the pool.
-func (p *pool) stats() actions.PoolStats {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	st := p.counts
-	st.Model = p.model.Name
-	st.MaxInstances, st.QueueDepth = p.cfg.MaxInstances, p.cfg.QueueDepth
-	st.Starting, st.Waiting = p.starting, len(p.waiters)
+// shut closes the pool for new requests, and ends what is not under way.
+func (p *pool) shut() {
+	p.o.mu.Lock()
+	p.closed = true
+	if p.retry != nil {
+		p.retry.Stop()
+	}
+	for _, w := range p.waiters {
+		w.ready <- grant{err: errClosed()}
+	}
+	for _, ready := range p.warmers {
+		ready <- errClosed()
+	}
+	p.waiters, p.warmers = nil, nil
 	for s := range p.slots {
-		switch {
-		case s.draining:
-			st.Draining++
-		case s.calls > 0:
-			st.InUse++
-		default:
-			st.Idle++
+		if s.calls == 0 {
+			s.drainLocked("")
 		}
 	}
-	return st
+	if len(p.slots) == 0 {
+		p.o.forgetLocked(p)
+	}
+	p.o.mu.Unlock()
+	p.stop()
+}
+
+func (p *pool) lastInfo() json.RawMessage {
+	p.o.mu.Lock()
+	defer p.o.mu.Unlock()
+	return p.info
 }

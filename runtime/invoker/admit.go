@@ -1,0 +1,271 @@
+package invoker
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/deepfn/deepfn/actions"
+)
+
+// A Demand is what an instance needs of the devices.
+type Demand struct {
+	// Devices is how many; zero is none, and then the rest means nothing.
+	Devices int
+	// Memory is how many bytes on each. Guess says that a measurement counts in its place;
+	// else it does where it is more.
+	Memory int64
+	Guess  bool
+	// ComputeCapability is the least that they must have, "8.0"; empty for any.
+	ComputeCapability string
+}
+
+// lineLocked puts a slot at the end of the line for memory; with no need for any it is
+// admitted at once.
+func (o *owner) lineLocked(s *slot) {
+	if s.state == wanted && !o.needsDevices(s.pool) {
+		o.enterLocked(s)
+		return
+	}
+	o.line = append(o.line, s)
+	o.admitLocked()
+	if len(o.line) > 0 {
+		o.readUntilAdmittedLocked()
+	}
+}
+
+func (o *owner) unlineLocked(s *slot) {
+	s.asked = false
+	o.line = slices.DeleteFunc(o.line, func(other *slot) bool { return other == s })
+}
+
+// needsDevices says whether instances of the model are placed on devices.
+func (o *owner) needsDevices(p *pool) bool { return o.cfg.Devices != nil && p.demand.Devices > 0 }
+
+// enterLocked starts or resumes a slot that has what it needs.
+func (o *owner) enterLocked(s *slot) {
+	o.unlineLocked(s)
+	p := s.pool
+	if inst, ok := s.inst.(Suspender); ok {
+		s.to(resuming)
+		p.wg.Go(func() { p.resume(s, inst) })
+		return
+	}
+	s.to(starting)
+	p.wg.Go(func() { p.start(s) })
+}
+
+// A pass is one look at the line: those further behind may have only what those before them
+// do not wait for.
+type pass struct {
+	o       *owner
+	now     time.Time
+	claimed map[*device]int64
+}
+
+// admitLocked lets those enter that there is memory for, and makes room for the others as
+// far as that can be done now.
+func (o *owner) admitLocked() {
+	if o.cfg.Devices != nil && o.ledger.read.IsZero() {
+		return // the first reading comes
+	}
+	ps := pass{o: o, now: time.Now(), claimed: map[*device]int64{}}
+	for _, s := range slices.Clone(o.line) {
+		switch {
+		case s.state == suspended:
+			ps.readmit(s)
+		case !s.pool.wantsLocked(s):
+			o.dropLocked(s)
+		default:
+			ps.admit(s)
+		}
+	}
+}
+
+// admit finds devices for a new instance.
+func (ps *pass) admit(s *slot) {
+	o, p := ps.o, s.pool
+	var able []*device
+	for _, d := range o.ledger.devices {
+		if d.fits(p.demand) && p.needOn(d) <= d.most(p) {
+			able = append(able, d)
+		}
+	}
+	n := p.demand.Devices
+	if len(able) < n {
+		p.refusedLocked(s, o.neverFitsLocked(p))
+		return
+	}
+	ps.sort(p, able)
+	if now := ps.with(p, able, (*device).room); len(now) >= n {
+		o.ledger.reserve(s, slices.Clone(now[:n]), p.needs(now[:n]))
+		s.measureFrom()
+		o.enterLocked(s)
+		return
+	}
+	if s.ahead { // nobody has to leave for what nobody has asked for
+		o.dropLocked(s)
+		return
+	}
+	ps.wait(s, able)
+}
+
+// sort puts the devices in the order in which they are preferred: those with the most room
+// first, so that models share a device when they must.
+func (ps *pass) sort(p *pool, able []*device) {
+	slices.SortStableFunc(able, func(a, b *device) int {
+		return cmp.Compare(b.room()-ps.claimed[b]-p.needOn(b), a.room()-ps.claimed[a]-p.needOn(a))
+	})
+}
+
+// with returns the devices whose room is enough for an instance of the pool.
+func (ps *pass) with(p *pool, able []*device, room func(*device) int64) []*device {
+	return slices.DeleteFunc(slices.Clone(able), func(d *device) bool { return room(d)-ps.claimed[d] < p.needOn(d) })
+}
+
+// wait makes room for a slot on the devices where that costs least, and keeps the place.
+func (ps *pass) wait(s *slot, able []*device) {
+	p := s.pool
+	plans := make([]plan, 0, len(able))
+	for _, d := range able {
+		plans = append(plans, ps.plan(s, d, p.needOn(d)))
+	}
+	slices.SortStableFunc(plans, func(a, b plan) int { return cmp.Compare(a.cost, b.cost) })
+	plans = plans[:p.demand.Devices]
+	possible := !math.IsInf(plans[len(plans)-1].cost, 1)
+	for _, pl := range plans {
+		ps.claimed[pl.device] += p.needOn(pl.device)
+		if possible {
+			ps.o.evictAllLocked(pl.victims, actions.EvictMemory)
+		}
+	}
+	if ps.now.Sub(s.since) > ps.o.cfg.MemoryWait {
+		p.refusedLocked(s, ps.o.noRoomLocked(p))
+	}
+}
+
+// readmit gives a suspended instance its memory back, on the devices where it was.
+func (ps *pass) readmit(s *slot) {
+	p := s.pool
+	more := p.needs(s.devices) - s.memory
+	fits := !slices.ContainsFunc(s.devices, func(d *device) bool { return d.room()-ps.claimed[d] < more })
+	if fits {
+		ps.o.ledger.resize(s, s.memory+more, false, ps.now)
+		ps.o.enterLocked(s)
+		return
+	}
+	possible := true
+	for _, d := range s.devices {
+		pl := ps.plan(s, d, more)
+		ps.claimed[d] += more
+		if math.IsInf(pl.cost, 1) {
+			possible = possible && d.Usable() && p.needOn(d) <= d.most(p)
+			continue
+		}
+		ps.o.evictAllLocked(pl.victims, actions.EvictMemory)
+	}
+	if !possible || ps.now.Sub(s.since) > ps.o.cfg.MemoryWait {
+		ps.o.unlineLocked(s) // a new one may find another device
+		s.drainLocked(actions.EvictFailed)
+	}
+}
+
+// A plan is how room for a slot can be made on a device: without whom, and what they are
+// worth together. The cost is infinite if there is no way now.
+type plan struct {
+	device  *device
+	victims []*slot
+	cost    float64
+}
+
+// plan finds the instances that are worth least and give up enough memory. After DrainAfter
+// those that have calls are taken too: they get no new ones.
+func (ps *pass) plan(s *slot, d *device, need int64) plan {
+	lack := need - (d.soon() - ps.claimed[d])
+	if lack <= 0 {
+		return plan{device: d}
+	}
+	patience := ps.now.Sub(s.since) < ps.o.cfg.DrainAfter
+	var candidates []*slot
+	for other := range d.slots {
+		if other != s && ps.o.evictableLocked(other, ps.now, !patience) {
+			candidates = append(candidates, other)
+		}
+	}
+	victims, cost := ps.o.cheapest(candidates, lack, ps.now)
+	return plan{d, victims, cost}
+}
+
+// evictableLocked says whether an instance may be given up for another.
+func (o *owner) evictableLocked(s *slot, now time.Time, alsoBusy bool) bool {
+	p := s.pool
+	switch {
+	case p.pinned() || s.memory <= 0 || s.asked:
+		return false
+	case s.state == suspended:
+		return true
+	case s.state == idle:
+	case s.state == busy && alsoBusy:
+	default:
+		return false
+	}
+	if now.Sub(s.since) < o.cfg.Residency && !alsoBusy {
+		return false
+	}
+	return p.stayingLocked() > p.minimum
+}
+
+// cheapest chooses from candidates those that give up at least lack bytes on each of their
+// devices and are worth least together: in the order of their values, and without those that
+// the others make needless; or the one that is enough alone, if it is worth less.
+func (o *owner) cheapest(candidates []*slot, lack int64, now time.Time) ([]*slot, float64) {
+	worth := func(s *slot) float64 {
+		if s.expiredLocked(now) || s.state == suspended {
+			return 0
+		}
+		return s.value
+	}
+	slices.SortFunc(candidates, func(a, b *slot) int {
+		return cmp.Or(cmp.Compare(worth(a), worth(b)), cmp.Compare(b.memory, a.memory), cmp.Compare(a.id, b.id))
+	})
+	var victims []*slot
+	var sum int64
+	for _, s := range candidates {
+		if sum >= lack {
+			break
+		}
+		victims = append(victims, s)
+		sum += s.memory
+	}
+	if sum < lack {
+		return nil, math.Inf(1)
+	}
+	for i := len(victims) - 1; i >= 0; i-- { // the most valuable first
+		if v := victims[i]; sum-v.memory >= lack {
+			sum -= v.memory
+			victims = slices.Delete(victims, i, i+1)
+		}
+	}
+	cost := 0.0
+	for _, s := range victims {
+		cost += worth(s)
+	}
+	for _, s := range candidates {
+		if s.memory >= lack && worth(s) < cost {
+			return []*slot{s}, worth(s)
+		}
+	}
+	return victims, cost
+}
+
+// evictAllLocked has instances leave their devices: into the host's memory if they can, else
+// they end.
+func (o *owner) evictAllLocked(victims []*slot, reason actions.EvictReason) {
+	for _, s := range victims {
+		o.cfg.Policy.Evicted(s.value)
+		if s.state != idle || !s.suspendLocked(reason) {
+			s.drainLocked(reason)
+		}
+	}
+}
