@@ -37,6 +37,7 @@ func (s *Server) Activate(ctx context.Context, in actions.Activation) (resp acti
 		protocol: openwhisk, requestID: r.id, start: time.Now(),
 		request: actions.Request{Model: in.Model, Verb: cmp.Or(in.Verb, actions.Predict), ID: r.id},
 	}
+	ended := s.beginActivation(ctx, &c)
 	done, err := s.guarded(ctx, &c, func() (response, error) {
 		a, err := valueOf(in.Value)
 		if err != nil {
@@ -48,7 +49,9 @@ func (s *Server) Activate(ctx context.Context, in actions.Activation) (resp acti
 		}
 		return s.perform(ctx, &c, &a, &r)
 	})
-	if e := s.observe(ctx, &c, err); e != nil {
+	e := s.observe(ctx, &c, err)
+	ended(e)
+	if e != nil {
 		told := *e // the invoker's may be shared
 		if len(told.Logs) == 0 {
 			told.Logs = c.response.Logs

@@ -20,7 +20,10 @@ import (
 
 // benchServer answers at once with a small document, and logs to nowhere.
 func benchServer() *Server {
-	answer := actions.Response{ContentType: jsonType, Data: []byte(`{"text":"hello"}`)}
+	answer := actions.Response{
+		ContentType: jsonType, Data: []byte(`{"text":"hello"}`),
+		Timing: actions.Timing{From: actions.TierWarm, Queue: 12345, Run: 1234567}, // which the headers say
+	}
 	return New(Config{
 		Model: "echo", Catalog: benchCatalog{echoModel("echo")}, Log: slog.New(slog.DiscardHandler),
 		Invoker: benchInvoker{answer},

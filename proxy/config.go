@@ -75,6 +75,12 @@ type Config struct {
 	// Actions has the models that Activate runs, those of Controller's actions, which may be
 	// more than Catalog's. Nil means Catalog.
 	Actions Catalog
+	// Devices returns the devices that instances are on, for /metrics and /stats. Nil means
+	// that there are none.
+	Devices func() []actions.DeviceStats
+	// Tracer records a span of each request but those for health and metrics. Nil means that
+	// a request's trace context goes on to the model as it came.
+	Tracer Tracer
 	// Storage has arguments and results that are given by reference. Nil means that
 	// nothing can be.
 	Storage Storage
@@ -134,6 +140,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Ready == nil {
 		c.Ready = func() error { return nil }
+	}
+	if c.Devices == nil {
+		c.Devices = func() []actions.DeviceStats { return nil }
 	}
 	if c.Actions == nil {
 		c.Actions = c.Catalog

@@ -102,7 +102,7 @@ func (s *Server) deepaas(ctx context.Context, r *request, verb actions.Verb,
 ) response {
 	c := &call{
 		protocol: deepaas, requestID: r.id, start: time.Now(),
-		request: actions.Request{Model: r.model, Verb: verb, ID: r.id},
+		request: actions.Request{Model: r.model, Verb: verb, ID: r.id, Trace: r.trace},
 	}
 	var resp response
 	m, err := s.lookUp(ctx, c)
@@ -110,6 +110,7 @@ func (s *Server) deepaas(ctx context.Context, r *request, verb actions.Verb,
 		resp, err = do(ctx, c, m, r)
 	}
 	e := s.ended(ctx, r, c, err)
+	r.note(c, e)
 	if e == nil || resp.status != 0 {
 		return resp
 	}

@@ -146,7 +146,8 @@ func (s *Server) current(ctx context.Context, m actions.Model, r *request) *acti
 	}
 	ctx, cancel := context.WithTimeout(ctx, metadataTime)
 	defer cancel()
-	resp, err := s.cfg.Invoker.Invoke(ctx, preparing(ctx, m.Name, r.id))
+	resp, err := s.cfg.Invoker.Invoke(ctx, preparing(ctx, m.Name, r.id, r.trace))
+	r.spend(resp.Timing)
 	if err != nil || !isJSON(resp.ContentType) || !bytes.HasPrefix(bytes.TrimSpace(resp.Data), []byte("{")) {
 		return d
 	}

@@ -119,7 +119,17 @@
 //
 // GET /healthz is 200 while the process lives, /readyz when Config.Ready has no objection
 // and the server is not draining, else 503 with the reason. GET /metrics is for
-// Prometheus. Every answer carries X-Request-Id, the caller's if it sent a sound one.
+// Prometheus, GET /stats says the same of instances and devices in JSON (Stats). Every
+// answer carries X-Request-Id, the caller's if it sent a sound one. That to an invocation,
+// or to an /init, says in Server-Timing where the time went, in milliseconds, and in
+// Deepfn-Start where the model was: warm, host, cache or disk (actions.Tier).
+//
+// # Traces
+//
+// The trace context of a request (W3C: traceparent, tracestate) goes on to the model.
+// Config.Tracer makes a span of every request but those for health, metrics and stats, which
+// then is the parent of what the model does, and below it spans of the wait, the start and
+// the call.
 //
 // # Limits
 //

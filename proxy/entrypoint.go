@@ -186,7 +186,7 @@ func (s *Server) entryInit(ctx context.Context, r *request, init json.RawMessage
 func (s *Server) inner(r *request, body []byte) *request {
 	return &request{
 		method: http.MethodPost, id: r.id, contentType: jsonType, accept: r.accept,
-		body: body, bodies: r.bodies, answer: r.answer,
+		body: body, bodies: r.bodies, answer: r.answer, outer: r, trace: r.trace,
 	}
 }
 
@@ -318,8 +318,9 @@ func (s *Server) entryValue(ctx context.Context, r *request, b *entryBody) (json
 	if err != nil {
 		return value, nil //nolint:nilerr // the run says so
 	}
-	c := call{protocol: openwhisk, requestID: r.id, request: actions.Request{Model: a.model, ID: r.id}}
+	c := call{protocol: openwhisk, requestID: r.id, request: actions.Request{Model: a.model, ID: r.id, Trace: r.trace}}
 	function, err := s.isFunction(ctx, &c, m)
+	r.spend(c.begun.Timing)
 	if err != nil || !function {
 		return value, err
 	}

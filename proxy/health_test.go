@@ -48,9 +48,19 @@ func TestDraining(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	inv := &fakeInvoker{
 		stats: []actions.PoolStats{{
-			Model: "echo", MaxInstances: 4, Starting: 1, InUse: 2, Idle: 3, Draining: 4, Waiting: 5, QueueDepth: 6,
+			Model: "echo", MaxInstances: 4, Starting: 1, InUse: 2, Idle: 3, Draining: 4, Suspended: 20, MinInstances: 21, Waiting: 5, QueueDepth: 6,
 			Invocations: 7, WaitCount: 8, WaitDuration: 9 * time.Second, ColdStarts: 10, StartDuration: 11 * time.Second,
 			StartFailures: 12, QueueFull: 13, MaxIdleTimeClosed: 14, Died: 15,
+			Resumes: 16, ResumeDuration: 17 * time.Second, DeviceTime: 1500 * time.Millisecond,
+			From:        map[actions.Tier]int64{actions.TierWarm: 5, actions.TierDisk: 2},
+			Evictions:   map[actions.EvictReason]int64{actions.EvictMemory: 3},
+			Suspensions: map[actions.EvictReason]int64{actions.EvictPause: 4},
+			Instances: []actions.InstanceStats{
+				{ID: 1, State: "idle", Devices: []string{"GPU-a"}, Memory: 100},
+				{ID: 2, State: "busy", Devices: []string{"GPU-a", "GPU-b"}, Memory: 11},
+				{ID: 3, State: "suspended", HostMemory: 7},
+				{ID: 4, State: "suspended", HostMemory: 8},
+			},
 		}},
 		answer: func(context.Context, actions.Request) (actions.Response, error) {
 			return actions.Response{ContentType: jsonType, Timing: actions.Timing{
@@ -97,6 +107,22 @@ func TestMetrics(t *testing.T) {
 		`deepfn_queue_refused_total{model="echo"} 13`,
 		`deepfn_idle_stops_total{model="echo"} 14`,
 		`deepfn_instance_deaths_total{model="echo"} 15`,
+		`deepfn_instances{model="echo",state="suspended"} 20`,
+		`deepfn_instances_kept{model="echo"} 21`,
+		`deepfn_resumes_total{model="echo"} 16`,
+		`deepfn_resume_seconds_total{model="echo"} 17`,
+		`deepfn_device_seconds_total{model="echo"} 1.5`,
+		`deepfn_requests_from_total{model="echo",tier="warm"} 5`,
+		`deepfn_requests_from_total{model="echo",tier="host"} 0`,
+		`deepfn_requests_from_total{model="echo",tier="cache"} 0`,
+		`deepfn_requests_from_total{model="echo",tier="disk"} 2`,
+		`deepfn_evictions_total{model="echo",reason="memory"} 3`,
+		`deepfn_evictions_total{model="echo",reason="idle"} 0`,
+		`deepfn_suspensions_total{model="echo",reason="pause"} 4`,
+		`deepfn_suspensions_total{model="echo",reason="host_memory"} 0`,
+		`deepfn_reserved_bytes{device="GPU-a",model="echo"} 111`,
+		`deepfn_reserved_bytes{device="GPU-b",model="echo"} 11`,
+		`deepfn_host_memory_bytes{model="echo"} 15`,
 	} {
 		if !strings.Contains(string(got.body), line+"\n") {
 			t.Errorf("there is no line %s", line)

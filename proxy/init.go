@@ -75,7 +75,7 @@ func (s *Server) init(ctx context.Context, r *request) response {
 	}
 	a, status, err := s.choose(ctx, in)
 	if err == nil {
-		status, err = http.StatusBadGateway, s.prepare(ctx, a)
+		status, err = http.StatusBadGateway, s.prepare(ctx, r, a)
 	}
 	if err != nil {
 		return s.refuseInit(ctx, r, in, a, status, err)
@@ -115,7 +115,7 @@ func (s *Server) refuseInit(ctx context.Context, r *request, in initValue, a act
 }
 
 // prepare makes the model of an action ready for the first /run.
-func (s *Server) prepare(ctx context.Context, a action) error {
+func (s *Server) prepare(ctx context.Context, r *request, a action) error {
 	if _, err := s.model(ctx, a.model); err != nil {
 		return err
 	}
@@ -124,7 +124,9 @@ func (s *Server) prepare(ctx context.Context, a action) error {
 	}
 	err := ctx.Err()
 	if err == nil {
+		from, began := s.tier(a.model), time.Now()
 		err = s.cfg.Warm(ctx, a.model)
+		r.noteInit(a.model, from, began, err)
 	}
 	if !errors.Is(err, context.DeadlineExceeded) {
 		return err
@@ -137,6 +139,20 @@ func (s *Server) prepare(ctx context.Context, a action) error {
 		late.Logs = e.Logs
 	}
 	return late
+}
+
+// tier is where a model is now. Of one without an instance nobody knows more than that it is
+// on the disk.
+func (s *Server) tier(model string) actions.Tier {
+	pools := s.cfg.Invoker.Stats()
+	i := slices.IndexFunc(pools, func(p actions.PoolStats) bool { return p.Model == model })
+	switch {
+	case i >= 0 && pools[i].Idle+pools[i].InUse > 0:
+		return actions.TierWarm
+	case i >= 0 && pools[i].Suspended > 0:
+		return actions.TierHost
+	}
+	return actions.TierDisk
 }
 
 // choose says which action an /init asks for, or with which status it is refused: the

@@ -39,6 +39,7 @@ type call struct {
 	response  actions.Response
 	begun     actions.Response // of the call that started the model, with logs and timing
 	answered  *actions.Error   // the error that a web action has answered with
+	returned  time.Time        // from the model; zero when nobody has looked at the clock
 	// references are what is given by reference; whoever sets them closes them.
 	references *references
 }
@@ -80,8 +81,8 @@ func termsOf(ctx context.Context) terms {
 
 // preparing is the request that has a model started, to see what it says of itself, on the
 // way to the call of one.
-func preparing(ctx context.Context, model, id string) actions.Request {
-	return actions.Request{Model: model, Verb: actions.Metadata, ID: id, Limit: termsOf(ctx).limit}
+func preparing(ctx context.Context, model, id string, trace actions.Trace) actions.Request {
+	return actions.Request{Model: model, Verb: actions.Metadata, ID: id, Limit: termsOf(ctx).limit, Trace: trace}
 }
 
 // invoke binds the values of a call to the model's arguments, runs it, and checks that
@@ -114,6 +115,9 @@ func (s *Server) invoke(ctx context.Context, c *call, m actions.Model) error {
 	c.request.Accept = c.accept
 	c.request.Limit, c.request.Begin = termsOf(ctx).limit, termsOf(ctx).begin
 	c.response, err = s.cfg.Invoker.Invoke(ctx, c.request)
+	if s.cfg.Tracer != nil {
+		c.returned = time.Now()
+	}
 	if err = c.addBegun(err); err != nil {
 		return err
 	}
@@ -133,9 +137,9 @@ func (c *call) addBegun(err error) error {
 		return err
 	}
 	c.response.Logs = slices.Concat(c.begun.Logs, c.response.Logs)
-	c.response.Timing.Queue += c.begun.Timing.Queue
-	c.response.Timing.Start += c.begun.Timing.Start
-	c.response.Timing.Cold = c.response.Timing.Cold || c.begun.Timing.Cold
+	begun := c.begun.Timing
+	begun.Run = 0 // of no call that anybody asked for
+	c.response.Timing = plus(begun, c.response.Timing)
 	if e, ok := errors.AsType[*actions.Error](err); ok && len(c.begun.Logs) > 0 {
 		told := *e
 		told.Logs = slices.Concat(c.begun.Logs, e.Logs)

@@ -22,7 +22,7 @@ type metrics struct {
 	logFailures *prometheus.CounterVec
 }
 
-func newMetrics(stats func() []actions.PoolStats, version string) *metrics {
+func newMetrics(stats func() []actions.PoolStats, devices func() []actions.DeviceStats, version string) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		invocations: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -57,7 +57,7 @@ func newMetrics(stats func() []actions.PoolStats, version string) *metrics {
 	build.Set(1)
 	m.registry.MustRegister(m.invocations, m.seconds, m.inFlight, m.refusals, m.panics, m.logFailures, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		newPoolCollector(stats))
+		newPoolCollector(stats), newDeviceCollector(devices))
 	return m
 }
 
@@ -100,78 +100,4 @@ func (m *metrics) page() (contentType string, page []byte, err error) {
 		}
 	}
 	return string(format), b.Bytes(), nil
-}
-
-// A poolCollector makes metrics of the invoker's statistics when they are asked for.
-type poolCollector struct {
-	stats     func() []actions.PoolStats
-	instances *prometheus.Desc
-	values    []poolValue
-}
-
-// A poolValue is one number of actions.PoolStats.
-type poolValue struct {
-	desc *prometheus.Desc
-	kind prometheus.ValueType
-	of   func(*actions.PoolStats) float64
-}
-
-func newPoolCollector(stats func() []actions.PoolStats) *poolCollector {
-	c := &poolCollector{
-		stats: stats,
-		instances: prometheus.NewDesc("deepfn_instances", "Instances of the model by state.",
-			[]string{"model", "state"}, nil),
-	}
-	add := func(kind prometheus.ValueType, name, help string, of func(*actions.PoolStats) float64) {
-		c.values = append(c.values, poolValue{prometheus.NewDesc(name, help, []string{"model"}, nil), kind, of})
-	}
-	gauge, counter := prometheus.GaugeValue, prometheus.CounterValue
-	add(gauge, "deepfn_instances_limit", "How many instances there may be.",
-		func(s *actions.PoolStats) float64 { return float64(s.MaxInstances) })
-	add(gauge, "deepfn_queue_length", "Requests that wait for an instance.",
-		func(s *actions.PoolStats) float64 { return float64(s.Waiting) })
-	add(gauge, "deepfn_queue_limit", "How many requests may wait.",
-		func(s *actions.PoolStats) float64 { return float64(s.QueueDepth) })
-	add(counter, "deepfn_instance_calls_total", "Requests that an instance was found for.",
-		func(s *actions.PoolStats) float64 { return float64(s.Invocations) })
-	add(counter, "deepfn_queue_waits_total", "Requests that had to wait for an instance.",
-		func(s *actions.PoolStats) float64 { return float64(s.WaitCount) })
-	add(counter, "deepfn_queue_wait_seconds_total", "How long they waited.",
-		func(s *actions.PoolStats) float64 { return s.WaitDuration.Seconds() })
-	add(counter, "deepfn_queue_refused_total", "Requests that were refused because the queue was full.",
-		func(s *actions.PoolStats) float64 { return float64(s.QueueFull) })
-	add(counter, "deepfn_cold_starts_total", "Started instances.",
-		func(s *actions.PoolStats) float64 { return float64(s.ColdStarts) })
-	add(counter, "deepfn_start_seconds_total", "How long the starts took.",
-		func(s *actions.PoolStats) float64 { return s.StartDuration.Seconds() })
-	add(counter, "deepfn_start_failures_total", "Starts of instances that did not succeed.",
-		func(s *actions.PoolStats) float64 { return float64(s.StartFailures) })
-	add(counter, "deepfn_idle_stops_total", "Instances that were stopped because nobody used them.",
-		func(s *actions.PoolStats) float64 { return float64(s.MaxIdleTimeClosed) })
-	add(counter, "deepfn_instance_deaths_total", "Instances that ended by themselves.",
-		func(s *actions.PoolStats) float64 { return float64(s.Died) })
-	return c
-}
-
-// Describe implements prometheus.Collector.
-func (c *poolCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- c.instances
-	for i := range c.values {
-		ch <- c.values[i].desc
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (c *poolCollector) Collect(ch chan<- prometheus.Metric) {
-	for _, st := range c.stats() {
-		for _, state := range []struct {
-			name  string
-			count int
-		}{{"starting", st.Starting}, {"in_use", st.InUse}, {"idle", st.Idle}, {"draining", st.Draining}} {
-			ch <- prometheus.MustNewConstMetric(c.instances, prometheus.GaugeValue, float64(state.count), st.Model, state.name)
-		}
-		for _, v := range c.values {
-			ch <- prometheus.MustNewConstMetric(v.desc, v.kind, v.of(&st), st.Model)
-		}
-	}
 }

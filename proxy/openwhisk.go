@@ -38,11 +38,12 @@ func (s *Server) run(ctx context.Context, r *request) response {
 	}
 	c = call{
 		protocol: openwhisk, requestID: r.id, start: time.Now(),
-		request: actions.Request{Model: a.model, Verb: a.verb, ID: r.id},
+		request: actions.Request{Model: a.model, Verb: a.verb, ID: r.id, Trace: r.trace},
 	}
 	resp, err := s.activate(ctx, &c, r)
 	logs = c.response.Logs
 	e := s.observe(ctx, &c, err)
+	r.note(&c, e)
 	if e == nil {
 		return resp
 	}

@@ -156,7 +156,7 @@ func (s *Server) expects(ctx context.Context, c *call, m actions.Model) (takes m
 		return nil, function, err
 	}
 	if m.Runtime == actions.HTTP && s.description(m) == nil { // which isFunction does not start
-		if c.begun, err = s.cfg.Invoker.Invoke(ctx, preparing(ctx, m.Name, c.request.ID)); err != nil {
+		if c.begun, err = s.cfg.Invoker.Invoke(ctx, preparing(ctx, m.Name, c.request.ID, c.request.Trace)); err != nil {
 			return nil, false, err
 		}
 	}

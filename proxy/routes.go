@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/deepfn/deepfn/actions"
 )
@@ -41,6 +42,11 @@ type request struct {
 	answer *[]byte
 	// web is the web action that the request is of; nil when it came over HTTP.
 	web *webCall
+	// outer is the request that this one was made of; nil when it came over HTTP.
+	outer   *request
+	arrived time.Time     // zero when nobody has looked at the clock
+	trace   actions.Trace // of the request's own span, or of the caller's
+	account account
 }
 
 func (s *Server) newID() string { return s.idPrefix + strconv.FormatUint(s.ids.Add(1), 36) }
@@ -96,6 +102,8 @@ type response struct {
 	policy      string      // header Content-Security-Policy
 	retryAfter  int         // header Retry-After in seconds, 0 for none
 	header      http.Header // all others, nil for none
+	// timing is what the headers Server-Timing and Deepfn-Start say; zero without them.
+	timing actions.Timing
 }
 
 // A handler answers one kind of request.
@@ -116,6 +124,8 @@ type route struct {
 	always bool
 	// anySize says that the handler answers to bodies that are too large.
 	anySize bool
+	// probe says that programs ask for it all the time: such requests have no span.
+	probe bool
 }
 
 // handler returns what answers a method, nil when nothing does.
@@ -140,9 +150,10 @@ func (s *Server) routes() []route {
 	table := []route{
 		{path: "/run", post: s.run, always: true, anySize: true},
 		{path: s.base + "/v2/models/{model}/predict/", post: s.predict, web: true},
-		{path: "/healthz", get: s.healthz, always: true},
-		{path: "/readyz", get: s.readyz, always: true},
-		{path: "/metrics", get: s.metricsPage, always: true},
+		{path: "/healthz", get: s.healthz, always: true, probe: true},
+		{path: "/readyz", get: s.readyz, always: true, probe: true},
+		{path: "/metrics", get: s.metricsPage, always: true, probe: true},
+		{path: "/stats", get: s.statsPage, always: true, probe: true},
 		{path: "/init", post: s.init},
 	}
 	below := []route{
@@ -167,8 +178,29 @@ func (s *Server) routes() []route {
 	return append(append(table, s.entryRoute()), s.apiRoutes()...)
 }
 
-// handle answers a request. A panic of a handler becomes a 500.
-func (s *Server) handle(ctx context.Context, r *request) (resp response) {
+// template is the path of a route for people: one for many paths ends in a star.
+func (rt *route) template() string {
+	if rt.prefix {
+		return rt.path + "*"
+	}
+	return rt.path
+}
+
+// handle answers a request, with the time that its invocation took.
+func (s *Server) handle(ctx context.Context, r *request) response {
+	rt, _ := s.match(r)
+	end := s.beginSpan(r, rt)
+	resp := s.answer(ctx, r, rt)
+	resp.timing = r.account.timing
+	if end != nil {
+		end(resp.status)
+	}
+	return resp
+}
+
+// answer answers a request by its route, which may be nil. A panic of a handler becomes a
+// 500.
+func (s *Server) answer(ctx context.Context, r *request, rt *route) (resp response) {
 	defer func() {
 		if v := recover(); v != nil {
 			s.metrics.panics.Inc()
@@ -178,8 +210,7 @@ func (s *Server) handle(ctx context.Context, r *request) (resp response) {
 			r.body = nil // who panicked may have left somebody who reads it
 		}
 	}()
-	rt, ok := s.match(r)
-	if !ok {
+	if rt == nil {
 		return s.unknown(r)
 	}
 	h := rt.handler(r.method)

@@ -66,7 +66,7 @@ func New(cfg Config) *Server {
 	cfg = cfg.withDefaults()
 	s := &Server{
 		cfg: cfg, log: cfg.Log,
-		metrics:      newMetrics(cfg.Invoker.Stats, cfg.Version),
+		metrics:      newMetrics(cfg.Invoker.Stats, cfg.Devices, cfg.Version),
 		conns:        newConnections(),
 		specializing: make(chan struct{}, 1),
 		idPrefix:     strconv.FormatInt(time.Now().UnixNano(), 36) + "-",
@@ -188,6 +188,9 @@ func (s *Server) serve(ctx context.Context, fc *fasthttp.RequestCtx) {
 	defer func() { s.bodies.give(r.taken) }()
 	defer s.survive(ctx, fc)
 	s.request(fc, &r)
+	if s.cfg.Tracer != nil {
+		r.arrived = time.Now()
+	}
 	if expect := fc.Request.Header.Peek("Expect"); len(expect) > 0 && !strings.EqualFold(string(expect), "100-continue") {
 		s.send(fc, r.id, jsonResponse(http.StatusExpectationFailed, errorBody{
 			Error: fmt.Sprintf("the server does not know Expect: %s", short(string(expect))), Code: actions.Unsupported,
@@ -348,6 +351,13 @@ func (s *Server) send(fc *fasthttp.RequestCtx, id string, resp response) {
 	}
 	if resp.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(resp.retryAfter))
+	}
+	if resp.timing.From != "" {
+		h.Set("Deepfn-Start", string(resp.timing.From))
+	}
+	var timing [96]byte
+	if text := appendServerTiming(timing[:0], &resp.timing); len(text) > 0 {
+		h.SetBytesV("Server-Timing", text)
 	}
 	if resp.contentType != jsonType {
 		h.Set("X-Content-Type-Options", "nosniff") // a model's file runs in nobody's browser

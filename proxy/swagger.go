@@ -62,6 +62,7 @@ func swaggerOfPlatforms(paths fields) {
 		"200": fields{"description": "it can"}, "503": fields{"description": "it cannot, with the reason"},
 	}})
 	paths["/metrics"] = pageOf("health", "Return metrics for Prometheus", "", fields{"produces": []string{"text/plain"}})
+	paths["/stats"] = pageOf("health", "Return what the models' instances and the devices do", "", nil)
 	body := fields{"consumes": []string{jsonType}, "parameters": []fields{{
 		"in": "body", "name": "activation", "required": true, "schema": fields{"type": "object"},
 	}}}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/deepfn/deepfn/actions"
 )
@@ -57,6 +58,9 @@ func (s *Server) webAction(ctx context.Context, c *call, a *activation, m action
 		return response{}, true, err
 	}
 	inner.id, inner.bodies = c.request.ID, s.bodies
+	if inner.trace = c.request.Trace; inner.trace.Parent == "" {
+		inner.trace = inner.traceContext()
+	}
 	inner.web = &webCall{base: webBase(a, &inner), model: m.Name, outer: c}
 	defer func() { s.bodies.give(inner.taken) }()
 	if err := inner.take(int64(len(inner.body))); err != nil {
@@ -85,13 +89,16 @@ func (s *Server) isFunction(ctx context.Context, c *call, m actions.Model) (bool
 	if d := s.description(m); d != nil {
 		return d.Function, nil
 	}
-	begun, err := s.cfg.Invoker.Invoke(ctx, preparing(ctx, m.Name, c.request.ID))
+	begun, err := s.cfg.Invoker.Invoke(ctx, preparing(ctx, m.Name, c.request.ID, c.request.Trace))
 	d := s.description(m)
 	if d == nil {
 		return false, err
 	}
 	c.begun.Logs, c.begun.Timing = begun.Logs, begun.Timing
 	c.response = c.begun // if no other call follows
+	if s.cfg.Tracer != nil {
+		c.returned = time.Now()
+	}
 	return d.Function, nil
 }
 
@@ -155,6 +162,7 @@ func (s *Server) ended(ctx context.Context, r *request, c *call, err error) *act
 	}
 	outer := r.web.outer
 	outer.response.Logs, outer.response.Timing = c.response.Logs, c.response.Timing
+	outer.returned = c.returned
 	if err != nil {
 		outer.answered = asError(err, c.requestID)
 		if len(outer.response.Logs) == 0 {

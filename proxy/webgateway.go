@@ -36,6 +36,8 @@ type webVisit struct {
 // (core/controller: WebActions.scala). No key is needed unless the action wants one, and
 // pages of every site may ask, as the answers' CORS headers say.
 func (s *Server) webGateway(ctx context.Context, r *request) response {
+	ctx, back := r.send(ctx)
+	defer back()
 	v := &webVisit{request: r}
 	resp, err := s.visit(ctx, v)
 	if err != nil {

@@ -44,6 +44,8 @@ func (s *Server) apiRoutes() []route {
 // are no CORS headers, so that no page of a browser can use it, and a request that another
 // site's page has made is refused: on a machine of one's own everybody knows the key.
 func (s *Server) whiskAPI(ctx context.Context, r *request) response {
+	ctx, back := r.send(ctx)
+	defer back()
 	resp, err := s.callAPI(ctx, r)
 	if err == nil {
 		return resp
