@@ -56,6 +56,9 @@ func (o *owner) enterLocked(s *slot) {
 	p.wg.Go(func() { p.start(s) })
 }
 
+// staleTime is how old a reading may be by which memory is reserved.
+const staleTime = time.Second
+
 // A pass is one look at the line: those further behind may have only what those before them
 // do not wait for.
 type pass struct {
@@ -67,10 +70,10 @@ type pass struct {
 // admitLocked lets those enter that there is memory for, and makes room for the others as
 // far as that can be done now.
 func (o *owner) admitLocked() {
-	if o.cfg.Devices != nil && o.ledger.read.IsZero() {
-		return // the first reading comes
-	}
 	ps := pass{o: o, now: time.Now(), claimed: map[*device]int64{}}
+	if ps.now.Sub(o.ledger.read) > staleTime {
+		return // a reading comes
+	}
 	for _, s := range slices.Clone(o.line) {
 		switch {
 		case s.state == suspended:

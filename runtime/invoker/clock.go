@@ -67,8 +67,10 @@ func (o *owner) dueLocked(now time.Time) (due time.Time, any bool) {
 				if s.state == idle && o.cfg.ReleaseTime > 0 && o.calls == 0 {
 					sooner(o.quiet.Add(o.cfg.ReleaseTime))
 				}
-			case s.state == idle && p.keepAliveLocked() >= 0 && p.stayingLocked() > p.minimum:
-				sooner(s.idleSince.Add(p.keepAliveLocked()))
+			case s.state == idle && p.stayingLocked() > p.minimum:
+				if at, ok := s.expiryLocked(); ok {
+					sooner(at)
+				}
 			}
 		}
 		if at, ok := p.aheadLocked(); ok {
@@ -132,8 +134,8 @@ func (p *pool) expireLocked(now time.Time) {
 
 // expiredLocked says whether an instance was idle for as long as it may be.
 func (s *slot) expiredLocked(now time.Time) bool {
-	keep := s.pool.keepAliveLocked()
-	return keep >= 0 && s.state == idle && now.Sub(s.idleSince) >= keep
+	at, ok := s.expiryLocked()
+	return ok && s.state == idle && !now.Before(at)
 }
 
 // releaseLocked has all instances leave their devices when there was no call for ReleaseTime:

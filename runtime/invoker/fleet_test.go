@@ -29,7 +29,15 @@ func (f *fleet) Model(_ context.Context, name string) (actions.Model, error) {
 	return actions.Model{Name: strings.TrimPrefix(name, "./")}, nil
 }
 
-func (f *fleet) start(ctx context.Context, _ actions.Model, _ []string) (Instance, error) {
+func (f *fleet) start(ctx context.Context, m actions.Model, _ []string) (Instance, error) {
+	inst, err := f.startFake(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	return inst, nil
+}
+
+func (f *fleet) startFake(ctx context.Context, _ actions.Model) (*fake, error) {
 	select {
 	case <-time.After(f.startTime):
 	case <-ctx.Done():
@@ -56,6 +64,7 @@ type fake struct {
 	done    chan struct{}
 	once    sync.Once
 	settled chan struct{}
+	slow    time.Duration // that Close takes
 	calls   chan struct{} // holds a token for each call: one too many is a fault of the pool
 }
 
@@ -114,7 +123,11 @@ func (f *fake) kill()                 { f.once.Do(func() { close(f.done) }) }
 func (f *fake) Info() json.RawMessage { return fmt.Appendf(nil, `{"number":%d}`, f.number) }
 func (f *fake) Done() <-chan struct{} { return f.done }
 func (f *fake) Err() error            { return errors.New("signal: killed") }
-func (f *fake) Close() error          { f.kill(); return nil }
+func (f *fake) Close() error {
+	time.Sleep(f.slow)
+	f.kill()
+	return nil
+}
 
 func newFleet(cfg Config) (*Invoker, *fleet) {
 	f := &fleet{startTime: 100 * time.Millisecond}

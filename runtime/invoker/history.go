@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// A history is how long a model was idle between its requests, as a histogram by which
+// A history is how long it was from one request of a model to the next, as a histogram by which
 // 'Serverless in the Wild' (Shahrad et al., USENIX ATC 2020, section 4.2) decides when to have
 // it in memory: bins of a minute up to four hours, their 5th and 99th percentile with a margin
 // of a tenth, and nothing as long as it says nothing: with few idle times, with many beyond
 // its end, or when they are spread evenly.
 type history struct {
-	last  time.Time // the end of the last request; zero for none
+	last  time.Time // when the last request came; zero for none
 	bins  [240]uint32
 	count int  // idle times, with those beyond the end
 	over  int  // those beyond the end
@@ -101,8 +101,8 @@ func (p *pool) busyLocked() bool {
 }
 
 // keepAliveLocked is for how long an instance is kept without a call; negative for ever.
-// With a history it is until the next request is not to be expected any more, but only for
-// IdleTime if the request is not to be expected for longer than that: then an instance is
+// With a history it is until the next request is not to be expected any more, but only for a
+// minute if the request is not to be expected for longer than IdleTime: then an instance is
 // started ahead of it.
 func (p *pool) keepAliveLocked() time.Duration {
 	if p.cfg.KeepAlive != Histogram || p.cfg.IdleTime < 0 {
@@ -116,6 +116,17 @@ func (p *pool) keepAliveLocked() time.Duration {
 		return to
 	}
 	return min(binTime, p.cfg.IdleTime)
+}
+
+// expiryLocked returns when an idle instance has been idle for too long, if ever. One that was
+// started ahead of a request is kept until that is not to be expected any more.
+func (s *slot) expiryLocked() (time.Time, bool) {
+	p := s.pool
+	if _, to, known := p.history.window(); s.ahead && known {
+		return p.history.last.Add(to), true
+	}
+	keep := p.keepAliveLocked()
+	return s.idleSince.Add(keep), keep >= 0
 }
 
 // aheadLocked returns when an instance is to be started ahead of the next request, if it is.

@@ -38,6 +38,7 @@ type device struct {
 
 	clock time.Duration           // virtual time, of fair sharing
 	tags  map[*pool]time.Duration // when each model's last call ended in virtual time
+	begun map[*slot]time.Duration // when those that hold the device took it, in virtual time
 	held  int                     // instances whose calls hold the device
 	busy  time.Duration           // how long they did
 }
@@ -129,7 +130,7 @@ func (l *ledger) update(found []actions.Device, now time.Time) {
 	for _, f := range found {
 		d := l.device(f.UUID)
 		if d == nil {
-			d = &device{slots: map[*slot]struct{}{}, tags: map[*pool]time.Duration{}}
+			d = &device{slots: map[*slot]struct{}{}, tags: map[*pool]time.Duration{}, begun: map[*slot]time.Duration{}}
 			l.devices = append(l.devices, d)
 		}
 		d.Device = f

@@ -85,9 +85,6 @@ func newPoolLocked(o *owner, m actions.Model) *pool {
 // pinned says that instances are never given up for those of other models.
 func (p *pool) pinned() bool { return p.model.Scale.Pin }
 
-// oldest is when the request came that waits for longest, in nanoseconds.
-func (p *pool) oldest() int64 { return p.waiters[0].since.UnixNano() }
-
 // invoke runs one request on an instance.
 func (p *pool) invoke(ctx context.Context, req actions.Request) (actions.Response, error) {
 	s, timing, err := p.acquire(ctx)
@@ -145,7 +142,7 @@ func (p *pool) acquire(ctx context.Context) (*slot, actions.Timing, error) {
 	p.comesLocked(began)
 	if len(p.waiters) == 0 {
 		if s := p.takeLocked(); s != nil {
-			timing := p.grantedLocked(s, 0)
+			timing := p.grantedLocked(s, false, 0)
 			o.beginLocked()
 			o.mu.Unlock()
 			return s, timing, nil
@@ -171,19 +168,19 @@ func (p *pool) acquire(ctx context.Context) (*slot, actions.Timing, error) {
 		o.endLocked()
 		return nil, actions.Timing{Queue: wait}, g.err
 	}
-	return g.slot, p.grantedLocked(g.slot, wait), nil
+	return g.slot, p.grantedLocked(g.slot, true, wait), nil
 }
 
 // grantedLocked counts a request that has an instance, and says where its time went so far.
-func (p *pool) grantedLocked(s *slot, wait time.Duration) actions.Timing {
+func (p *pool) grantedLocked(s *slot, waited bool, wait time.Duration) actions.Timing {
 	timing := actions.Timing{Queue: wait, From: actions.TierWarm}
-	if s.fresh && wait > 0 {
+	if s.fresh && waited {
 		timing.From = s.origin
 		timing.Cold = s.origin != actions.TierHost
 		timing.Start = min(wait, s.startTime)
 		timing.Queue = wait - timing.Start
 	}
-	s.fresh = false
+	s.fresh, s.ahead = false, false
 	p.uses++
 	p.counts.Invocations++
 	if p.counts.From == nil {
@@ -318,11 +315,14 @@ func (p *pool) putLocked(s *slot) {
 	case s.dead():
 		s.diedInCall = true
 		return // its watch removes it
-	case s.calls > 0:
-	case s.state == draining:
+	case s.state == draining && s.calls == 0:
 		p.o.yieldLocked(s)
 		s.endLocked()
 		return
+	case s.state == draining:
+		return
+	case s.calls > 0:
+		p.freeLocked(s)
 	default:
 		s.to(idle)
 		s.idleSince = time.Now()
@@ -331,11 +331,10 @@ func (p *pool) putLocked(s *slot) {
 		p.o.yieldLocked(s)
 	}
 	if p.closed {
-		s.drainLocked("")
+		if s.calls == 0 {
+			s.drainLocked("")
+		}
 		return
-	}
-	if s.state == busy {
-		p.freeLocked(s)
 	}
 	for p.serveLocked() {
 	}

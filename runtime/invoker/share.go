@@ -1,9 +1,6 @@
 package invoker
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // Models that share a device share its time: Config.DeviceCalls instances at most have calls on
 // it at one time, and when a place is free, it goes to the model that has had least of the
@@ -11,34 +8,55 @@ import (
 // Cheng, SIGCOMM 1996): a call is tagged with the virtual time at which it begins, the end
 // of the model's last call or the tag of the call served last, whichever is later; the least
 // tag comes first. The quantum is one call, because a call cannot be interrupted.
+//
+// An instance on several devices needs all of them at once. By how much its tag is ahead of a
+// device's clock is compared, at its worst device: that is one order for all instances, in
+// which the first is kept from its devices only by calls in progress.
 
 // tag is the virtual time at which a call of the pool would begin on the device.
 func (d *device) tag(p *pool) time.Duration { return max(d.clock, d.tags[p]) }
 
+// ahead is by how much the instance has had more of its devices than the one served last,
+// with the calls that it has on them now.
+func (s *slot) aheadOfOthers() time.Duration {
+	var most time.Duration
+	for _, d := range s.devices {
+		if s.heldSince.IsZero() {
+			most = max(most, d.tag(s.pool)-d.clock)
+			continue
+		}
+		most = max(most, d.begun[s]+time.Since(s.heldSince)-d.clock)
+	}
+	return most
+}
+
+// before says whether a waiting instance comes before another.
+func (s *slot) before(other *slot) bool {
+	mine, others := s.aheadOfOthers(), other.aheadOfOthers()
+	if mine != others || len(other.pool.waiters) == 0 {
+		return mine <= others
+	}
+	return s.pool.waiters[0].since.Before(other.pool.waiters[0].since)
+}
+
 // mayHoldLocked says whether a call of the instance may begin as far as its devices go.
 func (o *owner) mayHoldLocked(s *slot) bool {
-	limit := o.cfg.DeviceCalls
-	if limit < 0 {
+	if o.cfg.DeviceCalls < 0 {
 		return true
 	}
 	for _, d := range s.devices {
-		if s.heldSince.IsZero() && d.held >= limit {
-			return false
-		}
 		// An instance that takes several calls at a time must not keep others away for ever.
-		if !s.heldSince.IsZero() && d.rival(s) {
+		if s.heldSince.IsZero() && d.held >= o.cfg.DeviceCalls || d.rival(s) {
 			return false
 		}
 	}
 	return true
 }
 
-// rival says whether a model waits for the device that has had less of it than that of the
-// instance which holds it.
+// rival says whether another model waits for the device that comes before the instance.
 func (d *device) rival(s *slot) bool {
 	for other := range d.slots {
-		p := other.pool
-		if p != s.pool && len(p.waiters) > 0 && other.state == idle && d.tag(p) < d.tags[s.pool] {
+		if other.pool != s.pool && other.state == idle && len(other.pool.waiters) > 0 && other.before(s) {
 			return true
 		}
 	}
@@ -49,11 +67,9 @@ func (d *device) rival(s *slot) bool {
 func (o *owner) holdLocked(s *slot) {
 	s.heldSince = time.Now()
 	for _, d := range s.devices {
-		s.heldTag = max(s.heldTag, d.tag(s.pool))
+		d.begun[s] = d.tag(s.pool)
+		d.clock = d.begun[s]
 		d.held++
-	}
-	for _, d := range s.devices {
-		d.clock = max(d.clock, d.tag(s.pool))
 	}
 }
 
@@ -67,11 +83,11 @@ func (o *owner) yieldLocked(s *slot) {
 	for _, d := range s.devices {
 		d.held--
 		d.busy += took
-		d.tags[s.pool] = s.heldTag + took
+		d.tags[s.pool] = d.begun[s] + took
+		delete(d.begun, s)
 		s.deviceTime += took
 		s.pool.counts.DeviceTime += took
 	}
-	s.heldTag = 0
 	if len(s.devices) > 0 {
 		o.dispatchLocked()
 	}
@@ -82,30 +98,22 @@ func (o *owner) dispatchLocked() {
 	for again := true; again; {
 		again = false
 		for _, d := range o.ledger.devices {
-			for p := d.firstWaiting(); p != nil && p.serveLocked(); p = d.firstWaiting() {
+			if s := d.firstWaiting(); s != nil && s.pool.serveLocked() {
 				again = true
 			}
 		}
 	}
 }
 
-// firstWaiting returns the model that is to have the device next, of those that wait with an
-// instance on it. It may be that it cannot: then the device waits for it, as it needs another
-// one too, else it would never have both.
-func (d *device) firstWaiting() *pool {
-	var pools []*pool
+// firstWaiting returns the instance that is to have the device next, of those whose models
+// wait. It may be that it cannot: then the device waits for it, as it needs another one too,
+// else it would never have both.
+func (d *device) firstWaiting() *slot {
+	var first *slot
 	for s := range d.slots {
-		if s.state == idle && len(s.pool.waiters) > 0 && !slices.Contains(pools, s.pool) {
-			pools = append(pools, s.pool)
+		if s.state == idle && len(s.pool.waiters) > 0 && (first == nil || s.before(first)) {
+			first = s
 		}
 	}
-	if len(pools) == 0 {
-		return nil
-	}
-	return slices.MinFunc(pools, func(a, b *pool) int {
-		if ta, tb := d.tag(a), d.tag(b); ta != tb {
-			return int(ta - tb)
-		}
-		return int(a.oldest() - b.oldest())
-	})
+	return first
 }

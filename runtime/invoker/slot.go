@@ -68,7 +68,7 @@ type slot struct {
 	since   time.Time // when it was wanted, then when it was ready
 	// asked says that a suspended instance is wanted again, and waits for memory.
 	asked bool
-	// ahead says that no request asked for it, but the times at which they come.
+	// ahead says that no request has asked for it, but the times at which they come.
 	ahead bool
 	// condemned is why it is to end as soon as what it is in the middle of is over.
 	condemned actions.EvictReason
@@ -88,9 +88,8 @@ type slot struct {
 	closing   bool          // its end was asked for
 	// diedInCall says that a call found it dead, before its watch did.
 	diedInCall bool
-	idleSince  time.Time // when calls was 0 last
-	heldSince  time.Time // when it took its devices for calls; zero when it does not hold them
-	heldTag    time.Duration
+	idleSince  time.Time     // when calls was 0 last
+	heldSince  time.Time     // when it took its devices for calls; zero when it does not hold them
 	deviceTime time.Duration // how long it has held devices, summed over them
 }
 

@@ -348,6 +348,7 @@ func (p *pool) watch(s *slot) {
 	}
 	p.startWantedLocked()
 	p.o.movedLocked()
+	p.o.setClockLocked()
 }
 
 // diedLocked counts a death. One soon after the start, without a call that could be its

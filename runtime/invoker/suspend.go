@@ -84,7 +84,7 @@ func (p *pool) suspend(s *slot, inst Suspender, reason actions.EvictReason) {
 	p.o.mu.Lock()
 	defer p.o.mu.Unlock()
 	switch {
-	case s.state != suspending: // it has died
+	case s.state != suspending || s.dead(): // its watch removes it
 		return
 	case err != nil:
 		s.host = 0
@@ -117,8 +117,8 @@ func (p *pool) resume(s *slot, inst Suspender) {
 
 	p.o.mu.Lock()
 	defer p.o.mu.Unlock()
-	if s.state != resuming {
-		return
+	if s.state != resuming || s.dead() {
+		return // its watch removes it
 	}
 	s.host = 0
 	if err != nil {

@@ -88,10 +88,11 @@ func newModels(cfg Config, f figures) []Model {
 
 // setSizes gives the models their weights, each of sizes as often as any other. It draws again
 // until those that are invoked every minute or more take four fifths of the memory at most,
-// since with devices so small everything would be loaded all the time, whatever is evicted.
+// since with devices so small everything would be loaded all the time, whatever is evicted. After a hundred
+// draws the last one is taken.
 func setSizes(rng *rand.Rand, models []Model, memory int64) {
 	all := sizes()
-	for fits := false; !fits; {
+	for range 100 {
 		var busy int64
 		for i, weights := range rng.Perm(len(models)) {
 			models[i].setSize(rng, all[weights%len(all)])
@@ -99,7 +100,9 @@ func setSizes(rng *rand.Rand, models []Model, memory int64) {
 				busy += models[i].Memory
 			}
 		}
-		fits = busy <= memory/5*4
+		if busy <= memory/5*4 {
+			return
+		}
 	}
 }
 
@@ -137,13 +140,15 @@ func setTriggers(rng *rand.Rand, models []Model, f figures) {
 // perMinute is once a minute, in invocations a day.
 const perMinute = 1440
 
-// period returns the rate of a timer: the nearest of every minute, 5, 15 and 30 minutes, hour,
-// 12 hours, day and week.
+// period returns the rate of a timer: every minute, 5, 15 or 30 minutes, hour, 12 hours, day or
+// week, whichever is the next that is not more often.
 func period(rate float64) float64 {
-	choices := []float64{perMinute, 288, 96, 48, 24, 2, 1, 1.0 / 7}
-	return slices.MinFunc(choices, func(a, b float64) int {
-		return cmp.Compare(math.Abs(math.Log(a/rate)), math.Abs(math.Log(b/rate)))
-	})
+	for _, choice := range []float64{perMinute, 288, 96, 48, 24, 2, 1} {
+		if choice <= rate {
+			return choice
+		}
+	}
+	return 1.0 / 7
 }
 
 // setVariations gives the models the coefficients of variation of all applications. Which model
