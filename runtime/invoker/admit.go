@@ -244,8 +244,8 @@ func (o *owner) cheapest(candidates []*slot, lack int64, now time.Time) ([]*slot
 	if sum < lack {
 		return nil, math.Inf(1)
 	}
-	for i := len(victims) - 1; i >= 0; i-- { // the most valuable first
-		if v := victims[i]; sum-v.memory >= lack {
+	for i, v := range slices.Backward(victims) { // the most valuable first
+		if sum-v.memory >= lack {
 			sum -= v.memory
 			victims = slices.Delete(victims, i, i+1)
 		}

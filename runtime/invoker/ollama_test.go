@@ -108,7 +108,7 @@ func TestOllama17318(t *testing.T) {
 		mustAsk(t, v, "tiny", `{}`)
 		time.Sleep(time.Minute)
 		f.lag = 2 * time.Second
-		f.instances[0].fake.slow = 5 * time.Second // takes long to end
+		f.instances[0].slow = 5 * time.Second // takes long to end
 		var wg sync.WaitGroup
 		began := time.Now()
 		wg.Go(func() { mustAsk(t, v, "new", `{}`) })

@@ -238,8 +238,7 @@ func (p *pool) wait(ctx context.Context, w *waiter) grant {
 // takeLocked takes a call of the instance that was used last, has room and may have its
 // devices; or returns nil.
 func (p *pool) takeLocked() *slot {
-	for i := len(p.free) - 1; i >= 0; i-- {
-		s := p.free[i]
+	for i, s := range slices.Backward(p.free) {
 		if s.dead() { // unnoticed: its watch removes it
 			p.free = slices.Delete(p.free, i, i+1)
 			continue
