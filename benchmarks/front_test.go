@@ -34,6 +34,10 @@ func TestMain(m *testing.M) {
 		echoLines(os.Stdin, os.Stdout)
 		return
 	}
+	if mode := os.Getenv(frontProcess); mode != "" {
+		serveProcess(mode, os.Getenv(frontSocket))
+		return
+	}
 	workertest.Main()
 	os.Exit(m.Run())
 }
@@ -134,16 +138,21 @@ func (e echo) Models(ctx context.Context) ([]actions.Model, error) {
 
 func newWorkerInvoker(b *testing.B) *invoker.Invoker {
 	b.Helper()
+	v := echoPool()
+	b.Cleanup(func() { _ = v.Close(context.Background()) })
+	return v
+}
+
+// echoPool is a pool whose instances send back what they get.
+func echoPool() *invoker.Invoker {
 	argv, env := workertest.Command()
-	v := invoker.New(invoker.Config{Catalog: echo{}, Start: func(ctx context.Context, _ actions.Model, _ []string) (invoker.Instance, error) {
+	return invoker.New(invoker.Config{Catalog: echo{}, Start: func(ctx context.Context, _ actions.Model, _ []string) (invoker.Instance, error) {
 		w, err := worker.Start(ctx, worker.Config{Argv: argv, Env: env})
 		if err != nil {
 			return nil, err
 		}
 		return w, nil
 	}})
-	b.Cleanup(func() { _ = v.Close(context.Background()) })
-	return v
 }
 
 // BenchmarkRun is one client's POST /run through the whole front to a child that sends

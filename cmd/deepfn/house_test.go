@@ -47,6 +47,7 @@ func mayImport() map[string][]string {
 		"runtime/onnx/picture":      {},
 		"runtime/onnx/onnxtest":     {},
 		"runtime/worker":            {},
+		"runtime/node":              {"runtime/worker"},
 		"runtime/worker/launcher":   {"runtime/worker"},
 		"runtime/worker/workertest": {"runtime/worker"},
 		"runtime/worker/readahead":  {},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -74,6 +75,9 @@ func (m *Memory) Request(lane int) []byte { return m.m.request(lane)[:m.m.limit:
 
 // Response is the other half of Request.
 func (m *Memory) Response(lane int) []byte { return m.m.response(lane)[:m.m.limit:m.m.limit] }
+
+// Word returns a word of the lane that both sides may write to, beside its payloads.
+func (m *Memory) Word(lane int) *atomic.Uint64 { return m.m.canceled(lane) }
 
 // Files are the two files, of the requests and of the responses.
 func (m *Memory) Files() (requests, responses *os.File) { return m.m.reqFile, m.m.respFile }

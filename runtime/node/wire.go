@@ -1,0 +1,141 @@
+package node
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// errUnsent is in the chain of an error of a frame that the other side has not got, and
+// never will.
+var errUnsent = errors.New("the other side has gone")
+
+// A wire is a connection that carries frames.
+type wire struct {
+	conn *net.UnixConn
+	raw  syscall.RawConn
+	// heard is when something came last, in nanoseconds of the monotonic clock of epoch.
+	heard atomic.Int64
+	epoch time.Time
+
+	mu  sync.Mutex // guards what follows, and the order of frames
+	buf [frameSize]byte
+	n   int
+	err error
+	// write is one attempt of a write, which never waits.
+	write func(fd uintptr) bool
+}
+
+func newWire(conn *net.UnixConn) (*wire, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	w := &wire{conn: conn, raw: raw, epoch: time.Now()}
+	w.write = func(fd uintptr) bool {
+		for {
+			w.n, w.err = unix.Write(int(fd), w.buf[:])
+			if !errors.Is(w.err, unix.EINTR) {
+				return true
+			}
+		}
+	}
+	return w, nil
+}
+
+// post sends a frame. It never waits: in the buffer of a socket there is room for several
+// times the frames that two sides who keep to the protocol can have under way.
+func (w *wire) post(f *frame) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.postLocked(f)
+}
+
+func (w *wire) postLocked(f *frame) error {
+	f.put(&w.buf)
+	err := w.raw.Write(w.write)
+	switch {
+	case err != nil: // it was closed on this side
+		return errUnsent
+	case errors.Is(w.err, unix.EAGAIN):
+		return errors.New("it does not read what it is sent")
+	case w.err != nil:
+		return errUnsent
+	case w.n != frameSize:
+		return errors.New("half a frame was sent")
+	}
+	return nil
+}
+
+// read hands each frame that comes to take, until the connection ends or take returns an
+// error.
+func (w *wire) read(take func(f *frame) error) error {
+	buf := make([]byte, 16*frameSize)
+	have := 0
+	for {
+		n, err := w.conn.Read(buf[have:])
+		if err != nil {
+			return err
+		}
+		w.hear()
+		have += n
+		at := 0
+		for ; have-at >= frameSize; at += frameSize {
+			f, err := parseFrame((*[frameSize]byte)(buf[at:]))
+			if err != nil {
+				return err
+			}
+			if err := take(&f); err != nil {
+				return err
+			}
+		}
+		have = copy(buf, buf[at:have])
+	}
+}
+
+func (w *wire) hear() { w.heard.Store(int64(time.Since(w.epoch))) }
+
+// silence is how long nothing has come.
+func (w *wire) silence() time.Duration {
+	return time.Since(w.epoch) - time.Duration(w.heard.Load())
+}
+
+// watch calls each at times, four times in ttl, until done is closed, or the other side
+// has been silent for ttl, and says which: true is silence. Time in which this process did
+// not run is no silence of the other.
+func (w *wire) watch(ttl time.Duration, done <-chan struct{}, each func()) (silent bool) {
+	tick := time.NewTicker(ttl / beats)
+	defer tick.Stop()
+	for last := time.Now(); ; {
+		select {
+		case <-done:
+			return false
+		case <-tick.C:
+		}
+		now := time.Now()
+		if now.Sub(last) > 2*ttl/beats {
+			w.hear() // it was frozen
+		}
+		last = now
+		if w.silence() > ttl {
+			return true
+		}
+		each()
+	}
+}
+
+// beats is how often in the time to live of a lease the relay says that it is alive.
+const beats = 4
+
+// gone says whether an error of a connection means that the other side has ended, or this
+// one has closed it.
+func gone(err error) bool {
+	return errors.Is(err, net.ErrClosed) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) ||
+		errors.Is(err, os.ErrDeadlineExceeded)
+}
