@@ -85,7 +85,7 @@ func homes() map[string][]string {
 		"github.com/yalue/onnxruntime_go":       {"runtime/onnx"},
 		"go.yaml.in/yaml/v3":                    {"actions/catalog", "actions/environment"},
 		"golang.org/x/image":                    {"runtime/onnx/picture", "runtime/onnx/onnxtest"},
-		"golang.org/x/sys":                      {"runtime/worker", "runtime/worker/workertest", "runtime/worker/launcher", "runtime/worker/readahead", "runtime/onnx", "runtime/actionloop", "runtime/bridge", "runtime/jobs", "actions/disk", "actions/environment", "proxy", "cmd/deepfn"},
+		"golang.org/x/sys":                      {"runtime/node", "runtime/worker", "runtime/worker/workertest", "runtime/worker/launcher", "runtime/worker/readahead", "runtime/onnx", "runtime/actionloop", "runtime/bridge", "runtime/jobs", "actions/disk", "actions/environment", "proxy", "cmd/deepfn"},
 	}
 }
 
