@@ -46,6 +46,8 @@ func mayImport() map[string][]string {
 		"runtime/onnx":              {"runtime/onnx/picture"},
 		"runtime/onnx/picture":      {},
 		"runtime/onnx/onnxtest":     {},
+		"runtime/gpu":               {"actions/disk"},
+		"runtime/gpu/gputest":       {"actions/disk"},
 		"runtime/worker":            {},
 		"runtime/node":              {"runtime/worker"},
 		"runtime/worker/launcher":   {"runtime/worker"},
@@ -65,6 +67,7 @@ func testsMayImport() map[string][]string {
 	return map[string][]string{
 		"runtime/onnx":         {"actions/catalog", "runtime/onnx/onnxtest"},
 		"runtime/onnx/picture": {"runtime/onnx/onnxtest"},
+		"runtime/gpu":          {"runtime/gpu/gputest"},
 		"runtime/worker":       {"runtime/worker/workertest"},
 		"runtime/actionloop":   {"runtime/worker"},
 		"runtime/bridge":       {"runtime/worker"},
@@ -75,6 +78,7 @@ func testsMayImport() map[string][]string {
 // cmd's alone.
 func homes() map[string][]string {
 	return map[string][]string{
+		"github.com/NVIDIA/go-nvml":             {"runtime/gpu"},
 		"github.com/prometheus/client_golang":   {"proxy"},
 		"github.com/prometheus/common":          {"proxy"},
 		"github.com/apache/openwhisk-client-go": {"deploy"},
@@ -92,6 +96,7 @@ func homes() map[string][]string {
 // requirements gives the reason for each direct requirement of go.mod.
 func requirements() map[string]string {
 	return map[string]string{
+		"github.com/NVIDIA/go-nvml":               "GPUs as their driver shows them: the binding of its authors, and its mock",
 		"github.com/apache/openwhisk-client-go":   "deploying to OpenWhisk; drives the local API in tests",
 		"github.com/aws/aws-sdk-go-v2":            "S3 for gocloud.dev: an HTTP client of ours",
 		"github.com/aws/aws-sdk-go-v2/config":     "S3 for gocloud.dev: credentials and endpoints from the usual places",
