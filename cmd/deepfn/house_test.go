@@ -57,6 +57,7 @@ func mayImport() map[string][]string {
 		"runtime/actionloop":        {"actions/jsonscan", "runtime/worker", "runtime/command"},
 		"runtime/bridge":            {"runtime/worker", "runtime/command"},
 		"runtime/jobs":              {},
+		"runtime/telemetry":         {},
 		"actions/environment":       {"actions/archive", "actions/disk"},
 	}
 }
@@ -71,6 +72,7 @@ func testsMayImport() map[string][]string {
 		"runtime/worker":       {"runtime/worker/workertest"},
 		"runtime/actionloop":   {"runtime/worker"},
 		"runtime/bridge":       {"runtime/worker"},
+		"runtime/telemetry":    {"proxy"},
 	}
 }
 
@@ -87,6 +89,7 @@ func homes() map[string][]string {
 		"go.etcd.io/bbolt":                      {"runtime/store"},
 		"gocloud.dev":                           {"runtime/storage"},
 		"github.com/yalue/onnxruntime_go":       {"runtime/onnx"},
+		"go.opentelemetry.io/otel":              {"runtime/telemetry"},
 		"go.yaml.in/yaml/v3":                    {"actions/catalog", "actions/environment"},
 		"golang.org/x/image":                    {"runtime/onnx/picture", "runtime/onnx/onnxtest"},
 		"golang.org/x/sys":                      {"runtime/node", "runtime/worker", "runtime/worker/workertest", "runtime/worker/launcher", "runtime/worker/readahead", "runtime/onnx", "runtime/actionloop", "runtime/bridge", "runtime/jobs", "actions/disk", "actions/environment", "proxy", "cmd/deepfn"},
@@ -96,24 +99,30 @@ func homes() map[string][]string {
 // requirements gives the reason for each direct requirement of go.mod.
 func requirements() map[string]string {
 	return map[string]string{
-		"github.com/NVIDIA/go-nvml":               "GPUs as their driver shows them: the binding of its authors, and its mock",
-		"github.com/apache/openwhisk-client-go":   "deploying to OpenWhisk; drives the local API in tests",
-		"github.com/aws/aws-sdk-go-v2":            "S3 for gocloud.dev: an HTTP client of ours",
-		"github.com/aws/aws-sdk-go-v2/config":     "S3 for gocloud.dev: credentials and endpoints from the usual places",
-		"github.com/aws/aws-sdk-go-v2/service/s3": "S3 for gocloud.dev: path-style buckets",
-		"github.com/google/go-cmp":                "tests: differences that a person can read",
-		"github.com/prometheus/client_golang":     "/metrics: the exposition format and Go's runtime metrics, from their authors",
-		"github.com/prometheus/common":            "/metrics in the text format that the request asks for",
-		"github.com/rogpeppe/go-internal":         "tests: testscript runs the command as its users do",
-		"github.com/spf13/cobra":                  "the command line: subcommands, help, completion",
-		"github.com/spf13/pflag":                  "cobra's flags, named where settings declare theirs",
-		"github.com/valyala/fasthttp":             "the HTTP server: half the CPU per request of net/http's",
-		"github.com/yalue/onnxruntime_go":         "ONNX Runtime's C API, loaded at run time from any path",
-		"go.etcd.io/bbolt":                        "the controller's entities and activations on disk",
-		"gocloud.dev":                             "objects of S3, and of other stores when they are wanted, through one door",
-		"go.yaml.in/yaml/v3":                      "action.yaml, with line numbers in its errors",
-		"golang.org/x/image":                      "WebP and TIFF decoders; fonts for the test pictures",
-		"golang.org/x/sys":                        "memfd, seals and other system calls that package syscall lacks",
+		"github.com/NVIDIA/go-nvml":                                       "GPUs as their driver shows them: the binding of its authors, and its mock",
+		"github.com/apache/openwhisk-client-go":                           "deploying to OpenWhisk; drives the local API in tests",
+		"github.com/aws/aws-sdk-go-v2":                                    "S3 for gocloud.dev: an HTTP client of ours",
+		"github.com/aws/aws-sdk-go-v2/config":                             "S3 for gocloud.dev: credentials and endpoints from the usual places",
+		"github.com/aws/aws-sdk-go-v2/service/s3":                         "S3 for gocloud.dev: path-style buckets",
+		"github.com/google/go-cmp":                                        "tests: differences that a person can read",
+		"github.com/prometheus/client_golang":                             "/metrics: the exposition format and Go's runtime metrics, from their authors",
+		"github.com/prometheus/common":                                    "/metrics in the text format that the request asks for",
+		"github.com/rogpeppe/go-internal":                                 "tests: testscript runs the command as its users do",
+		"github.com/spf13/cobra":                                          "the command line: subcommands, help, completion",
+		"github.com/spf13/pflag":                                          "cobra's flags, named where settings declare theirs",
+		"github.com/valyala/fasthttp":                                     "the HTTP server: half the CPU per request of net/http's",
+		"github.com/yalue/onnxruntime_go":                                 "ONNX Runtime's C API, loaded at run time from any path",
+		"go.etcd.io/bbolt":                                                "the controller's entities and activations on disk",
+		"gocloud.dev":                                                     "objects of S3, and of other stores when they are wanted, through one door",
+		"go.opentelemetry.io/otel":                                        "spans: their attributes and the SDK's errors",
+		"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp": "spans to a collector over HTTP, configured by the standard's variables",
+		"go.opentelemetry.io/otel/sdk":                                    "spans: sampling, batches, and what is dropped",
+		"go.opentelemetry.io/otel/trace":                                  "spans: their contexts",
+		"go.opentelemetry.io/proto/otlp":                                  "tests: what a collector gets",
+		"google.golang.org/protobuf":                                      "tests: what a collector gets",
+		"go.yaml.in/yaml/v3":                                              "action.yaml, with line numbers in its errors",
+		"golang.org/x/image":                                              "WebP and TIFF decoders; fonts for the test pictures",
+		"golang.org/x/sys":                                                "memfd, seals and other system calls that package syscall lacks",
 	}
 }
 
