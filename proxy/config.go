@@ -72,6 +72,9 @@ type Config struct {
 	// Controller is the OpenWhisk behind /api/v1/. Nil means that there is none, which the
 	// routes say.
 	Controller Controller
+	// Elsewhere says where the API and trainings are, for a server that has neither. Empty
+	// leaves it to what each route says.
+	Elsewhere string
 	// Actions has the models that Activate runs, those of Controller's actions, which may be
 	// more than Catalog's. Nil means Catalog.
 	Actions Catalog

@@ -25,6 +25,9 @@ func (s *Server) submit(ctx context.Context, c *call, m actions.Model, r *reques
 	if !m.ParsesArguments() {
 		return s.predictions(ctx, c, m, r) // of which the invoker says that it cannot
 	}
+	if s.cfg.Jobs == nil && s.cfg.Elsewhere != "" {
+		return response{}, actions.Errorf(actions.Unsupported, "%s cannot be trained here: %s", m.Name, s.cfg.Elsewhere)
+	}
 	if s.cfg.Jobs == nil {
 		return response{}, actions.Errorf(actions.Unsupported, "%s cannot be trained: this server runs no trainings", m.Name)
 	}

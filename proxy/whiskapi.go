@@ -59,6 +59,8 @@ func (s *Server) whiskAPI(ctx context.Context, r *request) response {
 
 func (s *Server) callAPI(ctx context.Context, r *request) (response, error) {
 	switch {
+	case s.cfg.Controller == nil && s.cfg.Elsewhere != "":
+		return response{}, actions.Errorf(actions.NotFound, "there is no OpenWhisk API here: %s", s.cfg.Elsewhere)
 	case s.cfg.Controller == nil:
 		return response{}, actions.Errorf(actions.NotFound, "there is no OpenWhisk API here: 'deepfn serve' has it on "+
 			"127.0.0.1, and with --api-key UUID:KEY on other addresses, unless --openwhisk-api is false")

@@ -105,7 +105,7 @@ func (l *lease) expire() {
 // over notes why nothing is read any more.
 func (l *lease) over(err error) {
 	switch {
-	case err == nil, errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF):
 		l.end("it has ended", false)
 	case gone(err):
 		l.end("the connection has ended", false)

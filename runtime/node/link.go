@@ -84,7 +84,7 @@ func (l *link) run(ctx context.Context, log *slog.Logger) {
 	})
 	err := l.wire.read(l.take)
 	switch {
-	case err == nil, errors.Is(err, io.EOF), gone(err):
+	case errors.Is(err, io.EOF), gone(err):
 		err = errors.New("it has ended the connection")
 	default:
 		err = fmt.Errorf("it broke the protocol: %w", err)

@@ -51,7 +51,7 @@ func Listen(ctx context.Context, path string, mode fs.FileMode) (*Listener, erro
 		return nil, err
 	}
 	// Relays of other users go through it.
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { // #nosec G301 -- see above
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { // #nosec G301 G703 -- see above; the operator names it
 		return nil, actions.Errorf(actions.Invalid, "node: the folder of the socket: %w", err)
 	}
 	lock, err := takeLock(path)
@@ -71,7 +71,7 @@ func Listen(ctx context.Context, path string, mode fs.FileMode) (*Listener, erro
 // takeLock takes the lock that a node holds on its socket: after a crash the system gives
 // it back, while the file of the socket stays.
 func takeLock(path string) (*os.File, error) {
-	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600) // #nosec G304 -- the operator names it
 	if err != nil {
 		return nil, actions.Errorf(actions.Invalid, "node: the lock of the socket: %w", err)
 	}
@@ -89,7 +89,7 @@ func takeLock(path string) (*os.File, error) {
 
 // clearPath removes the socket of a node that has ended.
 func clearPath(ctx context.Context, path string) error {
-	info, err := os.Lstat(path)
+	info, err := os.Lstat(path) // #nosec G703 -- the operator names it
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
@@ -103,7 +103,7 @@ func clearPath(ctx context.Context, path string) error {
 		_ = conn.Close()
 		return actions.Errorf(actions.Unavailable, "node: another program serves %s already; choose another socket with --socket", path)
 	}
-	return os.Remove(path)
+	return os.Remove(path) // #nosec G703 -- a socket that nobody answers at
 }
 
 func (l *Listener) listen(ctx context.Context, mode fs.FileMode) error {

@@ -30,12 +30,12 @@ type served struct {
 }
 
 // serve starts a node that ends with the test.
-func serve(t testing.TB, cfg Config) *served {
+func serve(t *testing.T, cfg Config) *served {
 	t.Helper()
 	return serveAt(t, filepath.Join(t.TempDir(), "n"), cfg)
 }
 
-func serveAt(t testing.TB, path string, cfg Config) *served {
+func serveAt(t *testing.T, path string, cfg Config) *served {
 	t.Helper()
 	s := &served{path: path}
 	if cfg.Pool == nil {
@@ -69,12 +69,12 @@ func serveAt(t testing.TB, path string, cfg Config) *served {
 }
 
 // relay connects to a node until the test ends.
-func (s *served) relay(t testing.TB) *Relay {
+func (s *served) relay(t *testing.T) *Relay {
 	t.Helper()
 	return relayTo(t, RelayConfig{Path: s.path})
 }
 
-func relayTo(t testing.TB, cfg RelayConfig) *Relay {
+func relayTo(t *testing.T, cfg RelayConfig) *Relay {
 	t.Helper()
 	r := NewRelay(cfg)
 	t.Cleanup(func() { _ = r.Close() })
@@ -82,7 +82,7 @@ func relayTo(t testing.TB, cfg RelayConfig) *Relay {
 }
 
 // eventually waits until a condition holds.
-func eventually(t testing.TB, what string, holds func() bool) {
+func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !holds(); {
 		if time.Now().After(end) {
@@ -93,7 +93,7 @@ func eventually(t testing.TB, what string, holds func() bool) {
 }
 
 // wantCode checks the code of an error.
-func wantCode(t testing.TB, err error, code actions.Code, texts ...string) *actions.Error {
+func wantCode(t *testing.T, err error, code actions.Code, texts ...string) *actions.Error {
 	t.Helper()
 	e, ok := errors.AsType[*actions.Error](err)
 	if !ok || e.Code != code {

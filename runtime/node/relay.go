@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"sync"
 	"time"
@@ -166,10 +167,7 @@ func (r *Relay) restore(ctx context.Context, l *link) error {
 func (r *Relay) publish(ctx context.Context, l *link) {
 	r.mu.Lock()
 	r.reset()
-	warmed := make(map[string]int, len(r.warmed))
-	for model, n := range r.warmed {
-		warmed[model] = n
-	}
+	warmed := maps.Clone(r.warmed)
 	r.mu.Unlock()
 	r.set(l, nil)
 	r.cfg.Log.Info("the node answers", "socket", r.cfg.Path)

@@ -1,0 +1,137 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/runtime/node"
+)
+
+// maxToken is how many bytes of a token file are read, minToken the least that a token has.
+const (
+	maxToken = 4 << 10
+	minToken = 16
+)
+
+// A Node says how the node runtime is reached.
+type Node struct {
+	// URL is unix:///path of the socket; empty for no node.
+	URL string
+	// TokenFile has the node's token. Empty is the file beside the socket, if there is one.
+	TokenFile string
+	// Wait is how long a request waits for a node that does not answer.
+	Wait time.Duration
+}
+
+// AddFlags adds the flags of who calls a node.
+func (n *Node) AddFlags(f *pflag.FlagSet) {
+	f.StringVar(&n.URL, "node", "", "node runtime that has the models, unix:///run/deepfn/node.sock (DEEPFN_NODE)")
+	f.StringVar(&n.TokenFile, "token-file", "", "file with the token of the node (DEEPFN_NODE_TOKEN_FILE; default: SOCKET.token, if there is one)")
+	f.DurationVar(&n.Wait, "node-wait", 5*time.Second, "time that a request waits for a node that does not answer (DEEPFN_NODE_WAIT)")
+}
+
+// Resolve fills in from the environment what no flag has set, and checks it. The error is a
+// UsageError.
+func (n *Node) Resolve(f *pflag.FlagSet, getenv func(string) string) error {
+	if !f.Changed("node") {
+		n.URL = getenv("DEEPFN_NODE")
+	}
+	if !f.Changed("token-file") {
+		n.TokenFile = getenv("DEEPFN_NODE_TOKEN_FILE")
+	}
+	if err := duration(f, getenv, "node-wait", "DEEPFN_NODE_WAIT", &n.Wait); err != nil {
+		return err
+	}
+	if n.Wait <= 0 {
+		return UsageError{errors.New("--node-wait wants more than 0")}
+	}
+	if n.URL == "" {
+		return nil
+	}
+	_, err := SocketPath("--node", n.URL)
+	return err
+}
+
+// SocketPath returns the path in unix:///path, or a path itself, for the flag.
+func SocketPath(flag, url string) (string, error) {
+	path, isURL := strings.CutPrefix(url, "unix://")
+	if !isURL && strings.Contains(url, "://") || !filepath.IsAbs(path) {
+		return "", usagef("%s %s: want unix:///PATH of a socket, such as unix:///run/deepfn/node.sock", flag, url)
+	}
+	return filepath.Clean(path), nil
+}
+
+// DefaultTokenFile is where the token of the node at a socket is, unless somebody says
+// otherwise.
+func DefaultTokenFile(socket string) string { return socket + ".token" }
+
+// connection says how a relay reaches the node.
+func (n *Node) connection() (node.RelayConfig, error) {
+	path, err := SocketPath("--node", n.URL)
+	if err != nil {
+		return node.RelayConfig{}, err
+	}
+	return node.RelayConfig{Path: path, Token: n.token(path), Patience: n.Wait}, nil
+}
+
+// token returns what reads the token of the node at a socket.
+func (n *Node) token(socket string) func() ([]byte, error) {
+	if n.TokenFile != "" {
+		return func() ([]byte, error) { return ReadToken(n.TokenFile) }
+	}
+	return func() ([]byte, error) {
+		token, err := ReadToken(DefaultTokenFile(socket))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil // the node says so if it wants one
+		}
+		return token, err
+	}
+}
+
+// ReadToken reads the token in a file, without white space around it. The error is an
+// *actions.Error.
+func ReadToken(file string) ([]byte, error) {
+	f, err := os.Open(file) // #nosec G304 -- the operator names it
+	if err != nil {
+		return nil, actions.Errorf(actions.Unauthorized, "the token of the node: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	text, err := io.ReadAll(io.LimitReader(f, maxToken+1))
+	if err != nil {
+		return nil, actions.Errorf(actions.Unauthorized, "the token of the node: %w", err)
+	}
+	token := bytes.TrimSpace(text)
+	if len(token) < minToken || len(token) > maxToken {
+		return nil, actions.Errorf(actions.Unauthorized,
+			"the token of the node: %s has %d bytes, want %d to %d, as 'openssl rand -hex 32' prints them", file, len(token), minToken, maxToken)
+	}
+	return token, nil
+}
+
+// HealthyNode returns nil if the node answers and takes calls.
+func (n *Node) HealthyNode(ctx context.Context) error {
+	cfg, err := n.connection()
+	if err != nil {
+		return err
+	}
+	if end, ok := ctx.Deadline(); ok {
+		cfg.Patience = time.Until(end)
+	}
+	r := node.NewRelay(cfg)
+	defer func() { _ = r.Close() }()
+	if _, err := r.Models(ctx); err != nil {
+		return fmt.Errorf("node at %s: %w", n.URL, err)
+	}
+	return nil
+}

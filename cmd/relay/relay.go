@@ -1,0 +1,169 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/proxy"
+	"github.com/deepfn/deepfn/runtime/node"
+)
+
+// elsewhere says where there is what a relay has not.
+const elsewhere = "this server is a relay, which has no models of its own: 'deepfn node --listen ADDRESS' or a 'deepfn serve' without --node has it"
+
+// Config says what a relay serves. Node.URL is required.
+type Config struct {
+	Front Front
+	Node  Node
+	// Model is the model that this function is; empty leaves it to /init.
+	Model string
+	// Warm is how many instances of the model the node keeps while the relay is there.
+	Warm int64
+	// Entry is the single entrypoint at /.
+	Entry proxy.Entry
+	// Storage has arguments and results by reference. Nil takes none.
+	Storage proxy.Storage
+	// Stdout and Stderr take what models print.
+	Stdout, Stderr io.Writer
+	Log            *slog.Logger
+	Version        string
+}
+
+// A server is one run of a relay.
+type server struct {
+	cfg   Config
+	relay *node.Relay
+	// warmed says that the model was warm once: from then on it is the node's affair.
+	warmed atomic.Bool
+}
+
+// Run serves until ctx ends, then drains.
+func Run(ctx context.Context, cfg Config) error {
+	connection, err := cfg.Node.connection()
+	if err != nil {
+		return err
+	}
+	connection.Log = cfg.Log
+	ln, err := Listen(ctx, cfg.Front.Listen)
+	if err != nil {
+		return err
+	}
+	s := &server{cfg: cfg, relay: node.NewRelay(connection)}
+	cfg.Log.Info("listening", "address", ln.Addr().String(), "model", cfg.Model, "node", cfg.Node.URL)
+	// A log collector that goes away is no reason to end.
+	signal.Ignore(syscall.SIGPIPE)
+	return errors.Join(s.serve(ctx, ln), s.relay.Close())
+}
+
+// serve serves until ctx ends, then drains.
+func (s *server) serve(ctx context.Context, ln net.Listener) error {
+	preparing, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	if s.cfg.Model != "" && s.cfg.Warm > 0 {
+		wg.Go(func() { s.prepare(preparing) }) // ends with the front
+	}
+	err := proxy.New(s.front()).Serve(ctx, ln)
+	stop()
+	wg.Wait()
+	return err
+}
+
+// front says what the front serves.
+func (s *server) front() proxy.Config {
+	cfg, f := s.cfg, s.cfg.Front
+	catalog := proxy.Catalog(s.relay)
+	if cfg.Model != "" {
+		catalog = only{s.relay, cfg.Model}
+	}
+	grace := f.Grace
+	if grace == 0 {
+		grace = -1 // there, zero means the default
+	}
+	return proxy.Config{
+		Invoker: s.relay, Catalog: catalog, Model: cfg.Model, Ready: s.ready, Warm: s.warm,
+		Entry: cfg.Entry, Storage: cfg.Storage, Elsewhere: elsewhere,
+		MaxBody: f.MaxBody, MaxPayload: f.PayloadLimit, Grace: grace,
+		BasePath: f.BasePath, NoPredict: !f.Predict, NoTrain: !f.Train, NoDocs: !f.Docs, Debug: f.Debug,
+		Stdout: cfg.Stdout, Stderr: cfg.Stderr, Log: cfg.Log, Version: cfg.Version,
+	}
+}
+
+// ready returns nil if the node answers, and the model of the command line was warm.
+func (s *server) ready() error {
+	if err := s.relay.Ready(); err != nil {
+		return err
+	}
+	if s.cfg.Model != "" && s.cfg.Warm > 0 && !s.warmed.Load() {
+		return actions.Errorf(actions.Unavailable, "the model %s is being loaded by the node runtime", s.cfg.Model)
+	}
+	return nil
+}
+
+// warm has the node keep a model warm. One that /init has chosen and that cannot be warmed
+// is given up, because the next /init may choose another.
+func (s *server) warm(ctx context.Context, model string) error {
+	if s.cfg.Warm == 0 {
+		return nil
+	}
+	err := s.relay.Warm(ctx, model, int(s.cfg.Warm))
+	if err != nil && model != s.cfg.Model {
+		s.relay.Cool(model)
+	}
+	return err
+}
+
+// prepare warms the model of the command line, until that has succeeded.
+func (s *server) prepare(ctx context.Context) {
+	const firstPause, lastPause = 100 * time.Millisecond, 5 * time.Second
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		err := s.warm(ctx, s.cfg.Model)
+		if err == nil {
+			s.warmed.Store(true)
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		s.cfg.Log.Warn("not ready yet; it is tried again", "model", s.cfg.Model, "error", err.Error())
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// only is the catalog of a function: of the node's models, the one of the command line.
+type only struct {
+	relay *node.Relay
+	model string
+}
+
+func (c only) Models(ctx context.Context) ([]actions.Model, error) {
+	m, err := c.relay.Model(ctx, c.model)
+	if err != nil {
+		return nil, err
+	}
+	return []actions.Model{m}, nil
+}
+
+func (c only) Model(ctx context.Context, name string) (actions.Model, error) {
+	if name != c.model {
+		return actions.Model{}, actions.Errorf(actions.NotFound, "there is no model %q here; this function is %s", name, c.model)
+	}
+	return c.relay.Model(ctx, name)
+}
+
+// Import is not called for the function of the command line.
+func (c only) Import(context.Context, actions.Source) (actions.Model, error) {
+	return actions.Model{}, actions.Errorf(actions.Conflict, "this function is %s and takes no code", c.model)
+}
