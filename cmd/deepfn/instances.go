@@ -20,6 +20,7 @@ import (
 	"github.com/deepfn/deepfn/runtime/onnx"
 	"github.com/deepfn/deepfn/runtime/worker"
 	"github.com/deepfn/deepfn/runtime/worker/launcher"
+	"github.com/deepfn/deepfn/runtime/worker/readahead"
 )
 
 const (
@@ -36,8 +37,8 @@ type purpose struct {
 	// output takes what the worker prints while it prints it, for who cannot wait for the
 	// answer.
 	output func(actions.LogLine)
-	// devices are the UUIDs of the devices that the worker may use.
-	devices []string
+	// env are variables beside those of the model.
+	env []string
 }
 
 // cancelGrace is how long a call may go on whose caller has left. A job's is over when it
@@ -72,11 +73,14 @@ func check(m actions.Model) error {
 // start makes an instance of the model for predictions, on the devices with these UUIDs. A
 // nil worker must not become an instance that is not nil.
 func (h *house) start(ctx context.Context, m actions.Model, devices []string) (invoker.Instance, error) {
-	w, err := h.startWorker(ctx, m, purpose{devices: devices})
+	weights := readahead.Start(h.weightPaths(m)...)
+	defer weights.Close()
+	p := purpose{env: h.visible(devices)}
+	w, err := h.startWorker(ctx, m, p)
 	if err != nil {
 		return nil, err
 	}
-	return w, nil
+	return &instance{Worker: w, origin: weights.Origin(), onDevices: len(devices) > 0}, nil
 }
 
 // startJob makes an instance of the model for one job.
@@ -114,7 +118,7 @@ func (h *house) startSelf(ctx context.Context, m actions.Model, p purpose, setup
 	if err != nil {
 		return nil, fmt.Errorf("model %s: setup: %w", m.Name, err)
 	}
-	env := []string{"GORACE=atexit_sleep_ms=0"}
+	env := append([]string{"GORACE=atexit_sleep_ms=0"}, p.env...)
 	if m.Runtime == actions.ONNX { // else programs of others would inherit it
 		env = append(env, "GOTRACEBACK=none")
 	}
@@ -145,7 +149,7 @@ func (h *house) startPython(ctx context.Context, m actions.Model, p purpose) (*w
 	setup.Warm = !p.cold
 	return h.launcher.Start(ctx, launcher.Run{
 		Model: m, Spec: spec, Python: python, Setup: setup,
-		Env:        h.modelData(m.Name),
+		Env:        append(h.modelData(m.Name), p.env...),
 		MaxPayload: h.maxPayload, StopGrace: stopGrace, CancelGrace: p.cancelGrace(m),
 		Output: p.output, Fork: (h.fork || isCode(m)) && !p.cold,
 	})
@@ -186,10 +190,13 @@ func (h *house) interpreter(ctx context.Context, m actions.Model, spec launcher.
 // it has learned, and returns the variable that tells it. Where nothing can be written
 // there is none: most models need no such folder.
 func (h *house) modelData(model string) []string {
-	dir := filepath.Join(h.data, "models", model)
+	dir := h.modelFolder(model)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		h.log.Warn("no data folder: name one that can be written to with --data", "model", model, "error", err)
 		return nil
 	}
 	return []string{"DEEPFN_MODEL_DIR=" + dir}
 }
+
+// modelFolder is where that folder is.
+func (h *house) modelFolder(model string) string { return filepath.Join(h.data, "models", model) }

@@ -36,18 +36,15 @@ type server struct {
 	flags          *pflag.FlagSet
 	stdout, errOut io.Writer
 
-	model      string
-	listen     string
-	warm       int
-	instances  int
-	queueDepth int
-	maxBody    int64
-	idleTime   time.Duration
-	timeout    time.Duration
-	grace      time.Duration
-	try        []string
-	api        apiSettings
-	storage    storageSettings
+	poolSettings
+	model   string
+	listen  string
+	warm    int
+	maxBody int64
+	grace   time.Duration
+	try     []string
+	api     apiSettings
+	storage storageSettings
 
 	basePath                            string
 	predictOn, trainOn, docsOn, debugOn bool
@@ -84,11 +81,8 @@ func (srv *server) addListenFlag(f *pflag.FlagSet) {
 func (srv *server) addFlags(f *pflag.FlagSet) {
 	srv.addListenFlag(f)
 	f.IntVar(&srv.warm, "warm", 1, "instances of MODEL to start at once and to keep (DEEPFN_WARM)")
-	f.IntVar(&srv.instances, "instances", 1, "most instances of one model (DEEPFN_INSTANCES)")
-	f.IntVar(&srv.queueDepth, "queue-depth", 256, "requests of one model that may wait (DEEPFN_QUEUE_DEPTH)")
+	srv.poolSettings.addFlags(f)
 	f.Int64Var(&srv.maxBody, "max-body", 48<<20, "bytes of a request's body (DEEPFN_MAX_BODY)")
-	f.DurationVar(&srv.idleTime, "idle-time", 10*time.Minute, "stop an instance that was not used for so long; negative: never (DEEPFN_IDLE_TIME)")
-	f.DurationVar(&srv.timeout, "timeout", 5*time.Minute, "most time for one request; 0: no limit (DEEPFN_TIMEOUT)")
 	f.DurationVar(&srv.grace, "grace", 30*time.Second, "time for requests in flight after SIGTERM (DEEPFN_GRACE)")
 	f.StringVar(&srv.basePath, "base-path", "", "path below which the DEEPaaS API is served, such as /models/cats (DEEPFN_BASE_PATH)")
 	f.BoolVar(&srv.predictOn, "predict-endpoint", true, "answer predictions of the DEEPaaS API; false: 402 (DEEPFN_PREDICT_ENDPOINT)")
@@ -128,8 +122,6 @@ func (srv *server) resolve() error {
 		set        func(int64)
 	}{
 		{"warm", "DEEPFN_WARM", func(n int64) { srv.warm = int(n) }},
-		{"instances", "DEEPFN_INSTANCES", func(n int64) { srv.instances = int(n) }},
-		{"queue-depth", "DEEPFN_QUEUE_DEPTH", func(n int64) { srv.queueDepth = int(n) }},
 		{"max-body", "DEEPFN_MAX_BODY", func(n int64) { srv.maxBody = n }},
 	} {
 		text := srv.getenv(v.name)
@@ -145,20 +137,15 @@ func (srv *server) resolve() error {
 	if err := errors.Join(srv.resolveEndpoints(), srv.api.resolve(srv.flags, srv.getenv), srv.resolveStorage()); err != nil {
 		return err
 	}
-	if err := srv.duration(srv.flags, "idle-time", "DEEPFN_IDLE_TIME", &srv.idleTime); err != nil {
+	if err := srv.poolSettings.resolve(srv.flags, srv.getenv); err != nil {
 		return err
 	}
 	if err := srv.duration(srv.flags, "grace", "DEEPFN_GRACE", &srv.grace); err != nil {
 		return err
 	}
-	if err := srv.duration(srv.flags, "timeout", "DEEPFN_TIMEOUT", &srv.timeout); err != nil {
-		return err
-	}
 	switch {
-	case srv.warm < 0 || srv.grace < 0 || srv.timeout < 0:
-		return usageError{errors.New("--warm, --grace and --timeout want 0 or more")}
-	case srv.instances < 1 || srv.queueDepth < 1:
-		return usageError{errors.New("--instances and --queue-depth want 1 or more")}
+	case srv.warm < 0 || srv.grace < 0:
+		return usageError{errors.New("--warm and --grace want 0 or more")}
 	case srv.maxBody < 1 || srv.maxBody > maxMaxBody:
 		return usageError{fmt.Errorf("--max-body %d: want 1 to %d bytes", srv.maxBody, int64(maxMaxBody))}
 	}
@@ -208,6 +195,7 @@ type running struct {
 	all       *frozen       // the models that the actions of the API are of
 	models    proxy.Catalog // those that DEEPaaS shows
 	pool      *invoker.Invoker
+	done      func() // when the pool is closed
 	trainings *jobs.Jobs
 	api       localAPI
 	front     *proxy.Server
@@ -215,11 +203,7 @@ type running struct {
 
 // build opens what stands behind the front, and the front.
 func (srv *server) build(ctx context.Context, r *running) (err error) {
-	r.pool = invoker.New(invoker.Config{
-		Catalog: r.all, Start: r.start, MaxInstances: srv.instances, QueueDepth: srv.queueDepth,
-		Instances: srv.functionInstances,
-		IdleTime:  srv.idleTime, Timeout: srv.timeout, Log: r.log,
-	})
+	r.pool, r.done = r.openPool(&srv.poolSettings, r.all, srv.functionInstances)
 	r.all.changed = r.pool.Forget
 	r.trainings = r.openJobs(r.models)
 	if r.api, err = srv.openAPI(r); err != nil {
@@ -270,6 +254,7 @@ func (r *running) close(ctx context.Context) error {
 	wg.Go(func() {
 		apiErr = r.api.close(ctx)
 		poolErr = r.pool.Close(ctx)
+		r.done()
 	})
 	wg.Go(func() { jobsErr = closeJobs(ctx, r.trainings) })
 	wg.Wait()
@@ -288,7 +273,7 @@ func (srv *server) config(r *running) (proxy.Config, error) {
 	}
 	cfg := proxy.Config{
 		Entry: entry, Storage: references,
-		Invoker: r.pool, Catalog: withoutCode{r.models}, Actions: r.all, Model: srv.model, Ready: r.pool.Ready,
+		Invoker: r.pool, Devices: r.pool.DeviceStats, Catalog: withoutCode{r.models}, Actions: r.all, Model: srv.model, Ready: r.pool.Ready,
 		Warm:    func(ctx context.Context, model string) error { return srv.initialize(ctx, r.pool, model) },
 		MaxBody: srv.maxBody, MaxPayload: srv.api.payloadLimit, Grace: graceOf(srv.grace),
 		Stdout: srv.stdout, Stderr: srv.errOut, Log: r.log, Version: release,

@@ -29,6 +29,8 @@ type settings struct {
 	onnxruntime string
 	threads     int
 	device      string
+	nvml        string
+	libcuda     string
 	logLevel    string
 	flags       *pflag.FlagSet
 }
@@ -43,6 +45,8 @@ func (s *settings) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&s.onnxruntime, "onnxruntime", "", "libonnxruntime to load (DEEPFN_ONNXRUNTIME; default: fetched)")
 	flags.IntVar(&s.threads, "threads", 0, "threads inside one operator of a model (DEEPFN_THREADS; default 1 for ONNX; Python models decide)")
 	flags.StringVar(&s.device, "device", "", "auto, cpu or cuda (DEEPFN_DEVICE; default auto: CUDA where there is one)")
+	flags.StringVar(&s.nvml, "nvml", "", "libnvidia-ml.so.1, which knows the GPUs (DEEPFN_NVML; default: where the system has it)")
+	flags.StringVar(&s.libcuda, "libcuda", "", "libcuda.so.1, which suspends processes (DEEPFN_LIBCUDA; default: where the system has it)")
 	flags.StringVar(&s.logLevel, "log-level", "", "debug, info, warn or error (DEEPFN_LOG_LEVEL; default info on a terminal and on\nKnative, else warn, because OpenWhisk takes stderr for the activation's log)")
 }
 
@@ -61,6 +65,8 @@ func (s *settings) resolve() error {
 	fromEnv("python", "DEEPFN_PYTHON", &s.python)
 	fromEnv("onnxruntime", "DEEPFN_ONNXRUNTIME", &s.onnxruntime)
 	fromEnv("device", "DEEPFN_DEVICE", &s.device)
+	fromEnv("nvml", "DEEPFN_NVML", &s.nvml)
+	fromEnv("libcuda", "DEEPFN_LIBCUDA", &s.libcuda)
 	fromEnv("log-level", "DEEPFN_LOG_LEVEL", &s.logLevel)
 	if v := s.getenv("DEEPFN_OFFLINE"); v != "" && !s.flags.Changed("offline") {
 		offline, err := strconv.ParseBool(v)

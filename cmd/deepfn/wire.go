@@ -27,6 +27,8 @@ type house struct {
 	launcher     *launcher.Launcher
 	// maxPayload is the most bytes of a request to a worker, or of its answer.
 	maxPayload int64
+	// placed says that instances are placed on GPUs, which others do not see then.
+	placed bool
 	// fork says that there may be more than one instance of a model, so that a fork
 	// server for Python models is worth its memory.
 	fork bool

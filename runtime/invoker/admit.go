@@ -96,7 +96,12 @@ func (ps *pass) admit(s *slot) {
 		}
 	}
 	n := p.demand.Devices
-	if len(able) < n {
+	switch {
+	case len(able) >= n:
+	case o.mayDoWithout(p):
+		o.enterLocked(s)
+		return
+	default:
 		p.refusedLocked(s, o.neverFitsLocked(p))
 		return
 	}
@@ -112,6 +117,13 @@ func (ps *pass) admit(s *slot) {
 		return
 	}
 	ps.wait(s, able)
+}
+
+// mayDoWithout says that the model was only guessed to need a device, and there is none, or none
+// that is well: it may run on the processor.
+func (o *owner) mayDoWithout(p *pool) bool {
+	usable := func(d *device) bool { return d.Usable() }
+	return p.demand.Guess && !slices.ContainsFunc(o.ledger.devices, usable)
 }
 
 // sort puts the devices in the order in which they are preferred: those with the most room

@@ -170,6 +170,29 @@ func TestNeverFits(t *testing.T) {
 	}
 }
 
+// A model that is only guessed to need a device runs on the processor where there is none that
+// is well.
+func TestWithoutDevice(t *testing.T) {
+	for name, change := range map[string]func(*gpuFleet){
+		"no device":  func(f *gpuFleet) { f.devices = nil },
+		"no reading": func(f *gpuFleet) { f.err = errors.New("the driver is gone") },
+		"a bad one":  func(f *gpuFleet) { f.set(0, func(d *actions.Device) { d.Health = actions.Unhealthy }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				guess := func(actions.Model) Demand { return Demand{Devices: 1, Memory: gib, Guess: true} }
+				v, f := newGPUFleet(Config{Demand: guess}, map[string]int64{"a": 0}, 80)
+				defer f.finish(t, v)
+				change(f)
+				mustAsk(t, v, "a", `{}`)
+				if on := stat(t, v, "a").Instances[0].Devices; len(on) != 0 {
+					t.Errorf("it is on %v", on)
+				}
+			})
+		})
+	}
+}
+
 // Somebody else's memory is not reserved, comes and goes, and is waited for as long as
 // MemoryWait.
 func TestForeignMemory(t *testing.T) {

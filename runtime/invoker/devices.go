@@ -3,6 +3,7 @@ package invoker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,11 +91,7 @@ func (o *owner) readLocked(found []actions.Device, err error) {
 	now := time.Now()
 	if err != nil && !o.ended {
 		o.cfg.Log.Warn("the devices could not be read", "error", err)
-		for _, s := range append([]*slot(nil), o.line...) {
-			if o.ledger.read.IsZero() || now.Sub(s.since) > o.cfg.MemoryWait {
-				s.pool.refusedLocked(s, fmt.Errorf("the devices cannot be read: %w", err))
-			}
-		}
+		o.refuseLineLocked(now, err)
 		return
 	}
 	o.ledger.update(found, now)
@@ -108,6 +105,20 @@ func (o *owner) readLocked(found []actions.Device, err error) {
 		}
 	}
 	o.movedLocked()
+}
+
+// refuseLineLocked gives up those who wait for memory when the devices cannot be read: at once if
+// they never could be. Who was only guessed to need one may run on the processor.
+func (o *owner) refuseLineLocked(now time.Time, err error) {
+	never := o.ledger.read.IsZero()
+	for _, s := range slices.Clone(o.line) {
+		switch {
+		case never && s.state == wanted && s.pool.demand.Guess:
+			o.enterLocked(s)
+		case never || now.Sub(s.since) > o.cfg.MemoryWait:
+			s.pool.refusedLocked(s, fmt.Errorf("the devices cannot be read: %w", err))
+		}
+	}
 }
 
 // measureFrom notes what is used of the device of an instance that is about to start.
