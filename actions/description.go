@@ -19,6 +19,9 @@ type Description struct {
 	// Imports are the installed packages that the model has imported, which a second
 	// instance will import too.
 	Imports []string `json:"imports,omitempty"`
+	// Suspend is how the model could be suspended when it was ready, "hooks" or "torch"; empty
+	// if it could not, which its first request may change.
+	Suspend string `json:"suspend,omitempty"`
 }
 
 // A Signature is what one verb of a model takes.

@@ -44,3 +44,26 @@ func TestEnvironment(t *testing.T) {
 }
 
 func actionSpec(env map[string]string) Spec { return Spec{Env: env} }
+
+func TestAnyDevice(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		one, other []string
+		same       bool
+	}{
+		{"one device", []string{"A=b", visible + "GPU-1a-2b"}, []string{"A=b", visible + "MIG-3c/0/1"}, true},
+		{"two devices", []string{visible + "0,1"}, []string{visible + "GPU-1,GPU-2"}, true},
+		{"more devices", []string{visible + "0"}, []string{visible + "0,1"}, false},
+		{"no device", []string{visible + "0"}, []string{visible}, false},
+		{"nor this", []string{visible + "0"}, []string{visible + "-1"}, false},
+		{"the rest", []string{"A=b", visible + "0"}, []string{"A=c", visible + "0"}, false},
+		{"any or one", nil, []string{visible + "0"}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			one, other := anyDevice(tt.one), anyDevice(tt.other)
+			if got := cmp.Equal(one, other); got != tt.same {
+				t.Errorf("%q and %q: the same is %v, want %v", one, other, got, tt.same)
+			}
+		})
+	}
+}

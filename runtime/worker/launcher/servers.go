@@ -199,7 +199,7 @@ func (l *Launcher) prepare(home string, run *Run, cfg worker.Config, info json.R
 			preload = append([]string{dir}, preload...)
 		}
 	}
-	k := keyOf(slices.Concat(cfg.Env, []string{"", run.Python, home}, preload)...)
+	k := keyOf(slices.Concat(anyDevice(cfg.Env), []string{"", run.Python, home}, preload)...)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.learned[modelKey(&cfg)] = k
@@ -285,7 +285,7 @@ func (l *Launcher) hatch(ctx context.Context, s *server, cfg worker.ZygoteConfig
 
 // modelKey is what workers have in common that import the same.
 func modelKey(cfg *worker.Config) key {
-	return keyOf(slices.Concat(cfg.Env, []string{"", string(cfg.Setup)}, cfg.Argv)...)
+	return keyOf(slices.Concat(anyDevice(cfg.Env), []string{"", string(cfg.Setup)}, cfg.Argv)...)
 }
 
 // Close ends the fork servers, and with them the workers that they have forked. Workers

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/deepfn/deepfn/actions"
@@ -39,6 +40,10 @@ type Spec struct {
 	// Concurrency is how many predictions a worker may work on at a time, for a module that
 	// is thread-safe. The default is 1.
 	Concurrency int `json:"concurrency,omitempty"`
+	// Suspend is how the model leaves the memory of its device: "hooks", which are functions
+	// suspend() and resume() of its own; "torch", which moves the weights of its torch modules;
+	// "none". The default is hooks if it has both, else torch if it has used a device with it.
+	Suspend string `json:"suspend,omitempty"`
 	// WorkingDir is the folder that the model runs in, absolute or in the action's folder,
 	// which is the default.
 	WorkingDir string `json:"working_dir,omitempty"`
@@ -54,6 +59,7 @@ type Setup struct {
 	EntryPoint string `json:"entry_point,omitempty"`
 	Main       string `json:"main,omitempty"`
 	Warm       bool   `json:"warm"`
+	Suspend    string `json:"suspend,omitempty"`
 }
 
 // ParseSpec reads the section of an action. No section is an empty one; a key that there
@@ -105,6 +111,8 @@ func (s *Spec) check(dir string) error {
 		return fmt.Errorf("module: %q is no name of a module, such as package.api or package.api:Model", s.Module)
 	case s.Main != "" && !dotted.MatchString(s.Main):
 		return fmt.Errorf("main: %q is no name of a function", s.Main)
+	case !slices.Contains([]string{"", "hooks", "torch", "none"}, s.Suspend):
+		return fmt.Errorf("suspend: got %q, want hooks, torch or none", s.Suspend)
 	case s.Concurrency < 0 || s.Concurrency > maxConcurrency:
 		return fmt.Errorf("concurrency: got %d, want 1 to %d", s.Concurrency, maxConcurrency)
 	}
@@ -130,7 +138,7 @@ func (s *Spec) check(dir string) error {
 
 // NewSetup returns what the child is told of a model whose Spec is s.
 func NewSetup(m actions.Model, s Spec) Setup {
-	setup := Setup{Model: m.Name, Module: s.Module, EntryPoint: s.EntryPoint, Main: s.Main, Warm: true}
+	setup := Setup{Model: m.Name, Module: s.Module, EntryPoint: s.EntryPoint, Main: s.Main, Warm: true, Suspend: s.Suspend}
 	if s.Path != "" {
 		setup.Path = within(m.Dir, s.Path)
 	}

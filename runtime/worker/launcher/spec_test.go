@@ -20,13 +20,13 @@ func TestParseSpec(t *testing.T) {
 		{name: "empty", in: " {} "},
 		{
 			name: "all", in: `{"path": "api.py", "main": "f", "interpreter": "env/bin/python", "requirements": ["numpy==2"],
-				"preload": [], "concurrency": 2, "working_dir": "data", "env": {"A": "b"}}`,
+				"preload": [], "concurrency": 2, "suspend": "torch", "working_dir": "data", "env": {"A": "b"}}`,
 			want: launcher.Spec{
 				Path: "api.py", Main: "f", Interpreter: "env/bin/python", Requirements: []string{"numpy==2"},
-				Preload: &preload, Concurrency: 2, WorkingDir: "data", Env: map[string]string{"A": "b"},
+				Preload: &preload, Concurrency: 2, Suspend: "torch", WorkingDir: "data", Env: map[string]string{"A": "b"},
 			},
 		},
-		{name: "unknown key", in: `{"modul": "x"}`, wrong: `python: unknown key "modul"; there are path, module, entry_point, main, interpreter, requirements, preload, concurrency, working_dir, env`},
+		{name: "unknown key", in: `{"modul": "x"}`, wrong: `python: unknown key "modul"; there are path, module, entry_point, main, interpreter, requirements, preload, concurrency, suspend, working_dir, env`},
 		{name: "a number for a string", in: `{"path": 3}`, wrong: "python: path: got number, want a string"},
 		{name: "a string for a list", in: `{"requirements": "numpy"}`, wrong: "python: requirements: got string, want a list of strings"},
 		{name: "a list for an object", in: `{"env": []}`, wrong: "python: env: got array, want an object of strings"},
@@ -74,6 +74,8 @@ func TestCheck(t *testing.T) {
 		{name: "working dir outside", spec: `{"working_dir": ".."}`, wrong: "working_dir: "},
 		{name: "too much at a time", spec: `{"concurrency": 65}`, wrong: "concurrency: got 65, want 1 to 64"},
 		{name: "too little at a time", spec: `{"concurrency": -1}`, wrong: "concurrency: "},
+		{name: "suspended by hooks", spec: `{"suspend": "hooks"}`},
+		{name: "suspended by magic", spec: `{"suspend": "magic"}`, wrong: `suspend: got "magic", want hooks, torch or none`},
 		{name: "an option of pip", spec: `{"requirements": ["--index-url=x"]}`, wrong: "requirements: "},
 		{name: "no requirement", spec: `{"requirements": [" "]}`, wrong: "requirements: "},
 		{name: "code to preload", spec: `{"preload": ["os; x"]}`, wrong: "preload: "},
@@ -104,8 +106,8 @@ func TestCheck(t *testing.T) {
 }
 
 func TestNewSetup(t *testing.T) {
-	got := launcher.NewSetup(actions.Model{Name: "m", Dir: "/m"}, launcher.Spec{Path: "src/api.py", Main: "f"})
-	want := launcher.Setup{Model: "m", Path: "/m/src/api.py", Main: "f", Warm: true}
+	got := launcher.NewSetup(actions.Model{Name: "m", Dir: "/m"}, launcher.Spec{Path: "src/api.py", Main: "f", Suspend: "none"})
+	want := launcher.Setup{Model: "m", Path: "/m/src/api.py", Main: "f", Warm: true, Suspend: "none"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

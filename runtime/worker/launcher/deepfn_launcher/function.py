@@ -127,6 +127,11 @@ class Function(Model):
             found["metadata"] = plain(about)
         return found
 
+    def hook(self, name: str) -> Optional[Callable[..., Any]]:
+        """Return the function of that name in the file, but not the model itself."""
+        found = self._names.get(name)
+        return found if callable(found) and found not in self._functions.values() else None
+
     def metadata(self) -> Optional[Mapping[str, Any]]:
         """Return what get_metadata of the file returns; None without one."""
         function = self._names.get("get_metadata")

@@ -16,7 +16,7 @@ import traceback
 import types
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
 
-from . import compat, function
+from . import compat, function, tiers
 from .module import ARGUMENT_NAMES, DeepaasModule
 from .words import Failure, Model, Setup
 
@@ -37,6 +37,7 @@ def load(setup: Setup) -> Model:
     """
     compat.install()
     _put_launcher_last()
+    sys.modules.setdefault(tiers.NAME, tiers)
     find = _from_entry_point
     if setup.path or setup.module:
         find = _from_file if setup.path else _from_module

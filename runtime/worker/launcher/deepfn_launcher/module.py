@@ -147,6 +147,10 @@ class DeepaasModule(Model):
         """Return the arguments as JSON-able values; see plain."""
         return {str(key): plain(value) for key, value in call.kwargs.items()}
 
+    def hook(self, name: str) -> Optional[Callable[..., Any]]:
+        """Return the attribute of that name, if it can be called."""
+        return self._function(name)
+
     def whole(self) -> bool:
         """Whether the module has a schema for what predict returns."""
         return self._response is not None

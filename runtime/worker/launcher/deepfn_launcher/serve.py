@@ -19,9 +19,10 @@ import time
 from types import FrameType
 from typing import Any, Callable, Dict, List, NoReturn, Optional
 
-from . import answer, failure, jsonable, memory
+from . import answer, failure, jsonable, memory, trace
 from . import wire as protocol
 from .streams import Streams, flush
+from .suspend import Tier
 from .uploads import Uploads
 from .wire import Broken, Frame, Wire
 from .words import JSON_TYPE, Failure, Model, Setup, Values
@@ -96,6 +97,7 @@ class _Server:
         self._pid = os.getpid()
         self._load = load
         self._model: Any = None
+        self._tier: Any = None
         self._streams = Streams()
         self._main = threading.main_thread().ident or 0
         # What the signal handler looks at: whether the model runs on the main thread, and
@@ -151,7 +153,10 @@ class _Server:
                 failure.report(exc)
                 said = failure.of(exc, "warm")
                 raise Failure(said.code, f"warm: {said.msg}", status=said.status) from None
-        return jsonable.dumps(self._model.describe(), "describe", "description").encode()
+        about = self._model.describe()
+        self._tier = Tier(self._model, setup.suspend)
+        about["suspend"] = self._tier.way()
+        return jsonable.dumps(about, "describe", "description").encode()
 
     @staticmethod
     def _start_failure(exc: BaseException) -> Failure:
@@ -243,13 +248,18 @@ class _Server:
         """Do what the verb says; return the length of the response in the lane."""
         model: Model = self._model
         if verb in ("predict", "train"):
-            made = model.parse(verb, values, store)
-            result = model.run(verb, made)
-            if os.getpid() != self._pid:
-                self._mine()
-            told = answer.encode(result, made, model, verb)
+            if self._tier.suspended:
+                self._resume(call)
+            if values.trace is None:
+                told = self._run(verb, values, store)
+            else:
+                with trace.attached(values.trace):
+                    told = self._run(verb, values, store)
         elif verb == "metadata":
             told = answer.Answer(JSON_TYPE, jsonable.dumps(model.metadata(), verb, verb).encode())
+        elif verb in ("suspend", "resume"):
+            self._armed = False  # neither is broken off
+            told = answer.Answer(JSON_TYPE, b'{"host_bytes": %d}' % self._move(verb))
         elif verb == "parse-train":
             shown = model.shown(model.parse("train", values, store))
             told = answer.Answer(JSON_TYPE, jsonable.dumps(shown, verb, "args").encode())
@@ -261,6 +271,41 @@ class _Server:
             )
         finally:
             told.close()
+
+    def _run(self, verb: str, values: Values, store: Uploads) -> answer.Answer:
+        """Have the model predict or train."""
+        model: Model = self._model
+        made = model.parse(verb, values, store)
+        result = model.run(verb, made)
+        if os.getpid() != self._pid:
+            self._mine()
+        return answer.encode(result, made, model, verb)
+
+    def _move(self, verb: str) -> int:
+        """Suspend or resume; return the bytes of the host's memory that the model takes."""
+        host = 0
+        if verb == "suspend":
+            host = self._tier.suspend()
+        else:
+            self._tier.resume()
+        if os.getpid() != self._pid:
+            self._mine()
+        return host
+
+    def _resume(self, call: Frame) -> None:
+        """Bring a model back that is called while it is suspended.
+
+        That is not broken off; who has left meanwhile is noticed afterwards.
+        """
+        armed, self._armed = self._armed, False
+        try:
+            self._tier.resume()
+        except Failure as exc:
+            msg = f"the model is suspended and could not be resumed: {exc.msg}"
+            raise Failure("unavailable", msg) from None
+        self._armed = armed
+        if self._wire.canceled(call.lane) == call.id:
+            raise _Canceled
 
     def _again(self, number: int) -> None:
         """Send the signal once more, some time later."""

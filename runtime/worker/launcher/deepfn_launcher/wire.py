@@ -13,6 +13,7 @@ import os
 import struct
 from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
 
+from .trace import NAMES as TRACE_NAMES
 from .words import Failure, Text, Upload, Values
 
 VERSION = 1
@@ -21,6 +22,9 @@ COOKIE = "DEEPFN_WORKER"
 HELLO, START, READY, FAILED, CALL, RESULT, ERROR = range(1, 8)
 #: The flag of a hello whose sender wants SIGUSR1 when a cancel word was written.
 WANTS_SIGNAL = 1
+
+#: The kind of a part that is a header of the trace context.
+TRACE = 5
 
 FRAME_SIZE = 64
 MAX_STRING = 64 << 10
@@ -248,6 +252,10 @@ class Wire:
             elif kind <= 4:
                 text = memory[start:at].decode("utf-8", "replace")
                 values.texts.append(Text(kind, name, text))
+            elif kind == TRACE:
+                if name in TRACE_NAMES:
+                    values.trace = values.trace or {}
+                    values.trace[name] = memory[start:at].decode("utf-8", "replace")
             else:
                 raise Broken(f"a part of kind {kind}")
         return verb, values

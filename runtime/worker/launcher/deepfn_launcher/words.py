@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Union
 
 #: One JSON value as it came, not decoded.
 RawJSON = Union[bytes, memoryview]
@@ -36,6 +36,8 @@ class Setup:
     main: str = ""
     #: Whether warm() is called before the first request.
     warm: bool = True
+    #: How the model is suspended: "hooks", "torch", "none"; empty for what it has.
+    suspend: str = ""
 
 
 @dataclass
@@ -62,13 +64,15 @@ class Values:
     """The arguments of a request as the caller gave them.
 
     ``args`` is one JSON value, usually an object; None when there was none. ``accept`` is
-    in the syntax of the HTTP header, and empty when the caller does not care.
+    in the syntax of the HTTP header, and empty when the caller does not care. ``trace`` are
+    the headers of the trace context; None when the request belongs to none.
     """
 
     args: Optional[RawJSON] = None
     texts: List[Text] = field(default_factory=list)
     files: List[Upload] = field(default_factory=list)
     accept: str = ""
+    trace: Optional[Dict[str, str]] = None
 
 
 @dataclass
@@ -157,6 +161,10 @@ class Model(abc.ABC):
     @abc.abstractmethod
     def shown(self, call: Call) -> Dict[str, Any]:
         """Return the arguments as a status may show them: JSON-able, files masked."""
+
+    def hook(self, name: str) -> Optional[Callable[..., Any]]:
+        """Return the model's own function of that name, if it has one."""
+        return None
 
     def whole(self) -> bool:
         """Whether results are whole documents (the module has a response schema)."""

@@ -170,6 +170,15 @@ def test_request(ends: Ends) -> None:
     ]
 
 
+def test_request_of_a_trace(ends: Ends) -> None:
+    wire = ends.open()
+    _, values = wire.request(ends.call(*parent.request({"a": 1})))
+    assert values.trace is None
+    given = ((5, "traceparent", "00-1"), (5, "tracestate", "a=b"), (5, "later", "x"))
+    _, values = wire.request(ends.call(*parent.request({"a": 1}, texts=given)))
+    assert (values.trace, values.texts) == ({"traceparent": "00-1", "tracestate": "a=b"}, [])
+
+
 def test_request_without_arguments(ends: Ends) -> None:
     verb, values = ends.open().request(ends.call(*parent.request(verb="")))
     assert (verb, values.args) == ("predict", None)
@@ -203,7 +212,7 @@ def spoiled(at: int, size: int, value: int) -> bytes:
         (parent.request({"a": 1})[0], {"lane": 0xFFFFFFFF}),
         (parent.request({"a": 1})[0], {"id": 0}),
         (parent.request({"a": 1})[0], {"type": 6}),
-        (parent.request(texts=((5, "q", "1"),))[0], {"parts": 2}),
+        (parent.request(texts=((6, "q", "1"),))[0], {"parts": 2}),
         (parent.request(texts=((2**32 - 1, "q", "1"),))[0], {"parts": 2}),
     ],
 )

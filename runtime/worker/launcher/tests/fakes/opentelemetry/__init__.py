@@ -1,0 +1,1 @@
+"""As much of OpenTelemetry's API as attaching a context needs."""
