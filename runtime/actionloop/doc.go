@@ -25,7 +25,8 @@
 //	{"value": …, "activation_id": "…", "deadline": "1700000000000", "namespace": "…", …}
 //
 // value holds the arguments. The other members are strings: deadline is in milliseconds
-// since 1970, and the rest is what the platform says of the activation. When arguments
+// since 1970, traceparent and tracestate are the headers of the trace context, if there is
+// one, and the rest is what the platform says of the activation. When arguments
 // came as a query string or a form, each is a string of value, or a list of strings if it
 // was repeated; what the body says hides what the query string says. A file is
 //

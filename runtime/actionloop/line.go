@@ -67,6 +67,12 @@ func about(ctx context.Context, req *actions.Request) []byte {
 	if req.ID != "" {
 		members.add("activation_id", quote(req.ID))
 	}
+	if req.Trace.Parent != "" {
+		members.add("traceparent", quote(req.Trace.Parent))
+		if req.Trace.State != "" {
+			members.add("tracestate", quote(req.Trace.State))
+		}
+	}
 	if end, ok := ctx.Deadline(); ok {
 		members.add("deadline", quote(strconv.FormatInt(end.UnixMilli(), 10)))
 	}

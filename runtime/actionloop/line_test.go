@@ -29,6 +29,8 @@ func TestNewLine(t *testing.T) {
 		{"a list", actions.Request{Args: []byte(`[1, 2]`)}, `{"value":[1, 2]}`},
 		{"newlines", actions.Request{Args: []byte("{\r\n\"a\\n\":\n\"b\\nc\\r\"\r}")}, `{"value":{"a\n":"b\nc\r"}}`},
 		{"line separators", actions.Request{Args: []byte("{\"a\":\n\"\u2028\"}")}, "{\"value\":{\"a\":\"\u2028\"}}"},
+		{"a trace", actions.Request{Trace: actions.Trace{Parent: "00-1", State: "a=b"}}, `{"value":{},"traceparent":"00-1","tracestate":"a=b"}`},
+		{"a trace without state", actions.Request{Trace: actions.Trace{Parent: "00-1"}}, `{"value":{},"traceparent":"00-1"}`},
 		{"id", actions.Request{ID: `a"b`}, `{"value":{},"activation_id":"a\"b"}`},
 		{
 			"platform",

@@ -31,6 +31,11 @@ func TestArguments(t *testing.T) {
 		{"JSON", actions.Request{Args: []byte(`{"top": 3, "x": {"y": null}}`)}, seen{JSON: []byte(`{"top":3,"x":{"y":null}}`)}},
 		{"a list", actions.Request{Args: []byte(`[1]`)}, seen{JSON: []byte(`[1]`)}},
 		{"nothing", actions.Request{Args: []byte(`{}`)}, seen{}},
+		{"a trace", actions.Request{Trace: actions.Trace{Parent: "00-1", State: "a=b"}}, seen{Trace: actions.Trace{Parent: "00-1", State: "a=b"}}},
+		{"a trace without state", actions.Request{Trace: actions.Trace{Parent: "00-1"}}, seen{Trace: actions.Trace{Parent: "00-1"}}},
+		{"a state without a trace", actions.Request{Trace: actions.Trace{State: "a=b"}}, seen{}},
+		{"a trace that is none", actions.Request{Trace: actions.Trace{Parent: "00\r\nX-Key: k", State: "a=b"}}, seen{}},
+		{"a state that is none", actions.Request{Trace: actions.Trace{Parent: "00-1", State: "a\nb"}}, seen{Trace: actions.Trace{Parent: "00-1"}}},
 		{
 			"texts",
 			actions.Request{Texts: []actions.Text{query("a", "1"), query("a", "&2"), form("b", "ü"), header("x-key", "k"), header("Cookie", "c")}},

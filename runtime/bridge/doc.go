@@ -22,7 +22,8 @@
 // unless there is a file: the server takes files from forms alone. Then each member goes
 // where the server's swagger.json says that it is looked for, or into the form. A file in
 // JSON is a base64 string, a data: URI or {"data", "filename", "content_type"}, for a
-// parameter that the server says is a file, or the last of these for any.
+// parameter that the server says is a file, or the last of these for any. The trace context
+// is sent on as its two headers, traceparent and tracestate.
 //
 // # Faults
 //

@@ -58,6 +58,7 @@ func (p *Program) newRequest(req *actions.Request, parameters []parameter) (*out
 		case actions.FromContext:
 		}
 	}
+	d.setTrace(req.Trace)
 	if err := d.takeArgs(req.Args); err != nil {
 		return nil, err
 	}
@@ -73,6 +74,17 @@ func (d *draft) setHeader(name, value string) {
 		if p.In == "header" && strings.EqualFold(p.Name, name) && !hasControl(value) {
 			d.header.Set(name, value)
 		}
+	}
+}
+
+// setTrace has the server's spans be below those of the request.
+func (d *draft) setTrace(trace actions.Trace) {
+	if trace.Parent == "" || hasControl(trace.Parent) {
+		return
+	}
+	d.header.Set("traceparent", trace.Parent)
+	if trace.State != "" && !hasControl(trace.State) {
+		d.header.Set("tracestate", trace.State)
 	}
 }
 

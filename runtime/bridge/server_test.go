@@ -10,6 +10,8 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+
+	"github.com/deepfn/deepfn/actions"
 )
 
 // The starts of the server.
@@ -104,6 +106,7 @@ type seen struct {
 	JSON   json.RawMessage     `json:"json"`
 	Accept string              `json:"accept"`
 	Key    string              `json:"key"`
+	Trace  actions.Trace       `json:"trace,omitzero"`
 }
 
 // predict does what the parameter "do" of the query string says, and else tells what it
@@ -183,6 +186,7 @@ func predict(w http.ResponseWriter, r *http.Request) {
 
 func tell(w http.ResponseWriter, r *http.Request) {
 	s := seen{Query: r.URL.Query(), Accept: r.Header.Get("Accept"), Key: r.Header.Get("X-Key")}
+	s.Trace = actions.Trace{Parent: r.Header.Get("traceparent"), State: r.Header.Get("tracestate")}
 	if r.Header.Get("Content-Type") == "application/json" {
 		s.JSON, _ = io.ReadAll(r.Body)
 	} else if err := r.ParseMultipartForm(1 << 20); err == nil || errors.Is(err, http.ErrNotMultipart) {
