@@ -34,6 +34,8 @@ const (
 	tracesEndpointName = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 	// knownFlags are those of the second level of W3C's trace context: sampled, random.
 	knownFlags = 0x03
+	// flushTime is how long the last spans may take.
+	flushTime = 2 * time.Second
 	// quiet is how long after a complaint none is logged: a collector that is away would
 	// otherwise fill the log.
 	quiet = time.Minute
@@ -51,7 +53,7 @@ type Config struct {
 
 // A Tracer records spans and sends them from a goroutine of its own, many at a time. When
 // they cannot be sent as fast as they end, spans are dropped. Many may use it at the same
-// time. Make it with Open.
+// time. Make it with Open or Start.
 type Tracer struct {
 	provider *sdk.TracerProvider
 	tracer   trace.Tracer
@@ -190,11 +192,24 @@ func keyValue(name string, value any) attribute.KeyValue {
 	return attribute.String(name, fmt.Sprint(value))
 }
 
-// Close sends what has ended, until ctx ends, and stops the sending. Nil is fine.
+// Start is Open for a server, whose requests are worth more than its spans: it logs what is
+// wrong, and goes on without.
+func Start(ctx context.Context, cfg Config) *Tracer {
+	t, err := Open(ctx, cfg)
+	if err != nil && cfg.Log != nil {
+		cfg.Log.Warn("no traces", "error", err.Error())
+	}
+	return t
+}
+
+// Close sends what has ended, until ctx ends and for 2 s at most, and stops the sending. Nil
+// is fine.
 func (t *Tracer) Close(ctx context.Context) error {
 	if t == nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, flushTime)
+	defer cancel()
 	if err := t.provider.Shutdown(ctx); err != nil {
 		return fmt.Errorf("telemetry: last spans: %w", err)
 	}

@@ -182,6 +182,17 @@ func TestEnabled(t *testing.T) {
 	}
 }
 
+// A bad variable costs the spans alone.
+func TestStart(t *testing.T) {
+	var log bytes.Buffer
+	cfg := Config{Log: slog.New(slog.NewTextHandler(&log, nil)), Getenv: func(name string) string {
+		return map[string]string{endpointName: "nowhere"}[name]
+	}}
+	if got := Start(t.Context(), cfg); got != nil || !strings.Contains(log.String(), endpointName+"=nowhere: want a URL") {
+		t.Errorf("got %v and the log %s, want no tracer, and why", got, &log)
+	}
+}
+
 func TestTracesEndpoint(t *testing.T) {
 	r := newReceiver(t)
 	t.Setenv(endpointName, "")
