@@ -132,7 +132,7 @@ func (c *command) resolve() error {
 	if c.cfg.Entry, err = Entry(c.Getenv, c.cfg.Log); err != nil {
 		return err
 	}
-	c.cfg.Stdout, c.cfg.Stderr, c.cfg.Version = c.Stdout, c.Stderr, version()
+	c.cfg.Stdout, c.cfg.Stderr, c.cfg.Version, c.cfg.Getenv = c.Stdout, c.Stderr, version(), c.Getenv
 	return nil
 }
 

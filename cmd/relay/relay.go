@@ -15,6 +15,7 @@ import (
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/proxy"
 	"github.com/deepfn/deepfn/runtime/node"
+	"github.com/deepfn/deepfn/runtime/telemetry"
 )
 
 // elsewhere says where there is what a relay has not.
@@ -32,6 +33,9 @@ type Config struct {
 	Entry proxy.Entry
 	// Storage has arguments and results by reference. Nil takes none.
 	Storage proxy.Storage
+	// Getenv reads the variables of OpenTelemetry, which may name a collector of traces. Nil
+	// means that there is none.
+	Getenv func(string) string
 	// Stdout and Stderr take what models print.
 	Stdout, Stderr io.Writer
 	Log            *slog.Logger
@@ -71,10 +75,27 @@ func (s *server) serve(ctx context.Context, ln net.Listener) error {
 	if s.cfg.Model != "" && s.cfg.Warm > 0 {
 		wg.Go(func() { s.prepare(preparing) }) // ends with the front
 	}
-	err := proxy.New(s.front()).Serve(ctx, ln)
+	front := s.front()
+	tracer := s.trace(ctx, &front)
+	err := proxy.New(front).Serve(ctx, ln)
 	stop()
 	wg.Wait()
+	if err := tracer.Close(context.WithoutCancel(ctx)); err != nil {
+		s.cfg.Log.Warn("spans are lost", "error", err.Error())
+	}
 	return err
+}
+
+// trace has the front record spans, if there is a collector for them; else the tracer is nil.
+func (s *server) trace(ctx context.Context, front *proxy.Config) *telemetry.Tracer {
+	if s.cfg.Getenv == nil {
+		return nil
+	}
+	tracer := telemetry.Start(ctx, telemetry.Config{Getenv: s.cfg.Getenv, Version: s.cfg.Version, Log: s.cfg.Log})
+	if tracer != nil {
+		front.Tracer = tracer
+	}
+	return tracer
 }
 
 // front says what the front serves.
