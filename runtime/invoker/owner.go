@@ -73,9 +73,9 @@ func (o *owner) beginLocked() {
 }
 
 // endLocked notes that a call is over.
-func (o *owner) endLocked() {
+func (o *owner) endLocked(now time.Time) {
 	if o.calls--; o.calls == 0 {
-		o.quiet = time.Now()
+		o.quiet = now
 		o.setClockLocked()
 	}
 }

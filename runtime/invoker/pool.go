@@ -47,7 +47,9 @@ type pool struct {
 	retry                 *time.Timer // starts what is wanted at retryAt
 	lastErr               error       // why the last start failed; nil after one that did not
 
-	counts actions.PoolStats // its counters only
+	warmed int64                  // requests that an instance took at once, or when another was done
+	from   map[actions.Tier]int64 // all others, by where the model was
+	counts actions.PoolStats      // its other counters only
 }
 
 // A waiter is a request in the queue. ready has room for the one grant, so that the
@@ -95,17 +97,19 @@ func (p *pool) invoke(ctx context.Context, req actions.Request) (actions.Respons
 		if err := req.Begin(ctx); err != nil {
 			p.o.mu.Lock()
 			defer p.o.mu.Unlock()
-			p.o.endLocked()
-			p.putLocked(s)
+			now := time.Now()
+			p.o.endLocked(now)
+			p.putLocked(s, now)
 			return actions.Response{Timing: timing}, err
 		}
 	}
 	began := time.Now()
 	resp, err := call(ctx, s.inst, req, began)
+	now := time.Now()
 	if timing.Run = resp.Timing.Run; timing.Run == 0 { // the instance does not say
-		timing.Run = time.Since(began)
+		timing.Run = now.Sub(began)
 	}
-	p.release(s, err, timing.Run)
+	p.release(s, err, timing.Run, now)
 	resp.Timing = timing
 	return resp, err
 }
@@ -165,7 +169,7 @@ func (p *pool) acquire(ctx context.Context) (*slot, actions.Timing, error) {
 	p.counts.WaitCount++
 	p.counts.WaitDuration += wait
 	if g.err != nil {
-		o.endLocked()
+		o.endLocked(time.Now())
 		return nil, actions.Timing{Queue: wait}, g.err
 	}
 	return g.slot, p.grantedLocked(g.slot, true, wait), nil
@@ -183,10 +187,14 @@ func (p *pool) grantedLocked(s *slot, waited bool, wait time.Duration) actions.T
 	s.fresh, s.ahead = false, false
 	p.uses++
 	p.counts.Invocations++
-	if p.counts.From == nil {
-		p.counts.From = map[actions.Tier]int64{}
+	if timing.From == actions.TierWarm {
+		p.warmed++
+		return timing
 	}
-	p.counts.From[timing.From]++
+	if p.from == nil {
+		p.from = map[actions.Tier]int64{}
+	}
+	p.from[timing.From]++
 	return timing
 }
 
@@ -230,7 +238,7 @@ func (p *pool) wait(ctx context.Context, w *waiter) grant {
 	if i := slices.Index(p.waiters, w); i >= 0 {
 		p.waiters = slices.Delete(p.waiters, i, i+1)
 	} else if g := <-w.ready; g.slot != nil {
-		p.putLocked(g.slot) // granted at the same moment: the next one has it
+		p.putLocked(g.slot, time.Now()) // granted at the same moment: the next one has it
 	}
 	return grant{err: contextError(ctx.Err(), p.model.Name)}
 }
@@ -274,10 +282,10 @@ func (p *pool) serveLocked() bool {
 }
 
 // release gives an instance back after a call that ran for some time and ended with err.
-func (p *pool) release(s *slot, err error, ran time.Duration) {
+func (p *pool) release(s *slot, err error, ran time.Duration, now time.Time) {
 	p.o.mu.Lock()
 	defer p.o.mu.Unlock()
-	p.o.endLocked()
+	p.o.endLocked(now)
 	code := actions.CodeOf(err)
 	if code == actions.Deadline || code == actions.Canceled {
 		// The caller has left and the instance may still be at it.
@@ -290,7 +298,7 @@ func (p *pool) release(s *slot, err error, ran time.Duration) {
 		p.earlyDeaths = 0
 	}
 	p.runs.add(ran)
-	p.putLocked(s)
+	p.putLocked(s, now)
 }
 
 // settle waits until the instance can be used again.
@@ -301,12 +309,12 @@ func (p *pool) settle(s *slot) {
 	p.o.mu.Lock()
 	defer p.o.mu.Unlock()
 	s.settling--
-	p.putLocked(s)
+	p.putLocked(s, time.Now())
 }
 
 // putLocked takes a call back from an instance, which has room for another then, and serves
 // those who wait.
-func (p *pool) putLocked(s *slot) {
+func (p *pool) putLocked(s *slot, now time.Time) {
 	s.calls--
 	switch {
 	case s.state == gone:
@@ -324,7 +332,7 @@ func (p *pool) putLocked(s *slot) {
 		p.freeLocked(s)
 	default:
 		s.to(idle)
-		s.idleSince = time.Now()
+		s.idleSince = now
 		p.touchLocked(s)
 		p.freeLocked(s) // before others look for an instance
 		p.o.yieldLocked(s)

@@ -65,6 +65,9 @@ func (d *device) rival(s *slot) bool {
 
 // holdLocked has the instance take its devices, at the first of its calls.
 func (o *owner) holdLocked(s *slot) {
+	if len(s.devices) == 0 {
+		return
+	}
 	s.heldSince = time.Now()
 	for _, d := range s.devices {
 		d.begun[s] = d.tag(s.pool)
@@ -88,9 +91,7 @@ func (o *owner) yieldLocked(s *slot) {
 		s.deviceTime += took
 		s.pool.counts.DeviceTime += took
 	}
-	if len(s.devices) > 0 {
-		o.dispatchLocked()
-	}
+	o.dispatchLocked()
 }
 
 // dispatchLocked gives the devices that are free to those that wait for them.

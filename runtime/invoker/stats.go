@@ -13,7 +13,9 @@ func (p *pool) stats() actions.PoolStats {
 	p.o.mu.Lock()
 	defer p.o.mu.Unlock()
 	st := p.counts
-	st.From, st.Evictions, st.Suspensions = maps.Clone(st.From), maps.Clone(st.Evictions), maps.Clone(st.Suspensions)
+	st.Evictions, st.Suspensions = maps.Clone(st.Evictions), maps.Clone(st.Suspensions)
+	st.From = map[actions.Tier]int64{actions.TierWarm: p.warmed}
+	maps.Copy(st.From, p.from)
 	st.Model = p.model.Name
 	st.MinInstances, st.MaxInstances, st.QueueDepth = p.minimum, p.cfg.MaxInstances, p.cfg.QueueDepth
 	st.Pinned, st.Waiting = p.pinned(), len(p.waiters)
