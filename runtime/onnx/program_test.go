@@ -165,6 +165,7 @@ func TestCallRefuses(t *testing.T) {
 		want string
 	}{
 		{"train", actions.Request{Verb: actions.Train}, "unsupported: the model cannot train; it can predict"},
+		{"suspend", actions.Request{Verb: actions.Suspend}, "unsupported: the model cannot suspend; it can predict"},
 		{"no arguments", actions.Request{}, "invalid: a: the argument is missing"},
 		{"arguments of another kind", actions.Request{Args: json.RawMessage(`[1]`)}, "invalid: the arguments are not a JSON object"},
 		{"shape", actions.Request{Args: json.RawMessage(`{"a": [[1,2,3]], ` + b + `}`)}, "invalid: a: got the shape [1,3], the model takes [?,2]"},
