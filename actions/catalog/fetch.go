@@ -62,6 +62,22 @@ func (c *Catalog) Fetch(ctx context.Context, m actions.Model) (map[string]string
 	return paths, nil
 }
 
+// Paths returns where the files of a model lie, or will when they are fetched, without looking at
+// them. A file whose place cannot be known is left out.
+func (c *Catalog) Paths(m actions.Model) []string {
+	var paths []string
+	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
+		p, err := c.piece(m.Name+": file "+name, m.Files[name])
+		if err == nil && p.source() == "" && m.Dir != "" {
+			p.path = filepath.Join(m.Dir, filepath.FromSlash(p.file.Path))
+		}
+		if err == nil {
+			paths = append(paths, p.path)
+		}
+	}
+	return paths
+}
+
 // source names what is fetched once for several pieces: a package or a URL; "" for a
 // file in the action's folder.
 func (p piece) source() string { return p.file.Package + p.file.URL }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -141,6 +142,26 @@ func TestFetchFolder(t *testing.T) {
 	for _, path := range []string{"../linked", "sub/../../x", "/etc/passwd", ""} {
 		_, err = fetch(path, someHash)
 		wantError(t, err, actions.Invalid)
+	}
+}
+
+// TestPaths: files are where Fetch says that they are, also before it was called.
+func TestPaths(t *testing.T) {
+	cache, folder := t.TempDir(), t.TempDir()
+	c := New(Config{CacheDir: cache})
+	m := actions.Model{Name: "m", Dir: folder, Files: map[string]actions.ModelFile{
+		"a": {Path: "sub/a.onnx", SHA256: someHash},
+		"b": {URL: "https://example.com/x/b.onnx?v=1", SHA256: strings.ToUpper(someHash)},
+		"c": {Package: "p==1", Path: "p/c.onnx", SHA256: someHash},
+		"d": {URL: "https://example.com/%zz", SHA256: someHash},
+	}}
+	want := []string{
+		filepath.Join(folder, "sub", "a.onnx"),
+		filepath.Join(cache, "sha256", strings.ToLower(someHash), "b.onnx"),
+		filepath.Join(cache, "sha256", strings.ToLower(someHash), "c.onnx"),
+	}
+	if got := c.Paths(m); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

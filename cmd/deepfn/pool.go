@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -131,7 +130,7 @@ func (h *house) openPool(s *poolSettings, models invoker.Catalog, exceptions fun
 	monitor := gpu.Open(gpu.Config{
 		Library: h.nvml, MPSPipe: h.getenv("CUDA_MPS_PIPE_DIRECTORY"), TimeSliced: gpu.TimeSliced(h.getenv), Log: h.log,
 	})
-	cfg.Devices, cfg.Demand = monitor, demand
+	cfg.Devices, cfg.Demand = monitor, h.demand
 	cfg.Headroom, cfg.HostMemory = headroomOf(s.headroom), hostMemoryOf(s.hostMemory)
 	cfg.Residency, cfg.ReleaseTime, cfg.DeviceCalls = s.residency, s.release, s.deviceCalls
 	if s.residency == 0 {
@@ -179,7 +178,7 @@ func hostMemoryOf(b bytesFlag) int64 {
 
 // demand is what an instance of a model needs of the devices: what it says, else what its files
 // let expect. Plain functions and programs use a GPU only if they say so.
-func demand(m actions.Model) invoker.Demand {
+func (h *house) demand(m actions.Model) invoker.Demand {
 	r := m.Resources
 	if r.NoGPU {
 		return invoker.Demand{}
@@ -193,22 +192,14 @@ func demand(m actions.Model) invoker.Demand {
 	if r.GPUs == 0 && (isCode(m) || m.Runtime == actions.Executable) {
 		return invoker.Demand{}
 	}
-	d.Memory = max(filesSize(m)*6/5+contextMemory, leastGuess)
-	return d
-}
-
-// filesSize is how many bytes the files in the model's folder have.
-func filesSize(m actions.Model) int64 {
-	var sum int64
-	for _, f := range m.Files {
-		if f.Package != "" || f.URL != "" || m.Dir == "" {
-			continue
-		}
-		if info, err := os.Stat(filepath.Join(m.Dir, filepath.FromSlash(f.Path))); err == nil {
-			sum += info.Size()
+	var files int64
+	for _, path := range h.catalog.Paths(m) {
+		if info, err := os.Stat(path); err == nil {
+			files += info.Size()
 		}
 	}
-	return sum
+	d.Memory = max(files*6/5+contextMemory, leastGuess)
+	return d
 }
 
 // visible is the variable that shows a worker its devices. On a machine with GPUs a model that

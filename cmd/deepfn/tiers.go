@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"path/filepath"
 
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/runtime/invoker"
@@ -32,20 +31,12 @@ func (i *instance) Suspend(ctx context.Context) (invoker.Suspended, error) {
 	return invoker.Suspended{Host: host, Device: contextMemory}, nil
 }
 
-// weightPaths are the files and folders in which the weights of a model are, as far as that is
-// known before it is fetched; what it has learned lies in its data folder.
+// weightPaths are the files and folders in which the weights of a model are; what it has learned
+// lies in its data folder.
 func (h *house) weightPaths(m actions.Model) []string {
-	paths := []string{h.modelFolder(m.Name)}
-	if m.Dir == "" {
-		return paths
-	}
-	if len(m.Files) == 0 {
-		return append(paths, m.Dir)
-	}
-	for _, f := range m.Files {
-		if f.Package == "" && f.URL == "" {
-			paths = append(paths, filepath.Join(m.Dir, filepath.FromSlash(f.Path)))
-		}
+	paths := append(h.catalog.Paths(m), h.modelFolder(m.Name))
+	if m.Dir != "" && len(m.Files) == 0 {
+		paths = append(paths, m.Dir)
 	}
 	return paths
 }
