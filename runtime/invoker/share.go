@@ -45,8 +45,10 @@ func (o *owner) mayHoldLocked(s *slot) bool {
 		return true
 	}
 	for _, d := range s.devices {
+		// NVIDIA's multi-process service lets the calls of several processes run side by side.
+		full := d.held >= o.cfg.DeviceCalls && !d.MPS
 		// An instance that takes several calls at a time must not keep others away for ever.
-		if s.heldSince.IsZero() && d.held >= o.cfg.DeviceCalls || d.rival(s) {
+		if s.heldSince.IsZero() && full || d.rival(s) {
 			return false
 		}
 	}

@@ -110,23 +110,38 @@ func TestShareOfSeveralDevices(t *testing.T) {
 	})
 }
 
-// Without a limit calls of different models go on at the same time.
+// Without a limit, and with NVIDIA's multi-process service, calls of different models go on at
+// the same time.
 func TestNoSharing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		v, f := newGPUFleet(Config{DeviceCalls: -1}, map[string]int64{"a": 20, "b": 20}, 80)
-		defer f.finish(t, v)
-		mustAsk(t, v, "a", `{}`)
-		mustAsk(t, v, "b", `{}`)
-		began := time.Now()
-		var wg sync.WaitGroup
-		for _, model := range []string{"a", "b"} {
-			wg.Go(func() { mustAsk(t, v, model, `{"Sleep":1000000000}`) })
-		}
-		wg.Wait()
-		if took := time.Since(began); took != time.Second {
-			t.Errorf("took %v", took)
-		}
-	})
+	for name, test := range map[string]struct {
+		calls int
+		mps   bool
+		want  time.Duration
+	}{
+		"one":      {1, false, 2 * time.Second},
+		"two":      {2, false, time.Second},
+		"no limit": {-1, false, time.Second},
+		"MPS":      {1, true, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v, f := newGPUFleet(Config{DeviceCalls: test.calls}, map[string]int64{"a": 20, "b": 20}, 80)
+				defer f.finish(t, v)
+				f.set(0, func(d *actions.Device) { d.MPS = test.mps })
+				mustAsk(t, v, "a", `{}`)
+				mustAsk(t, v, "b", `{}`)
+				began := time.Now()
+				var wg sync.WaitGroup
+				for _, model := range []string{"a", "b"} {
+					wg.Go(func() { mustAsk(t, v, model, `{"Sleep":1000000000}`) })
+				}
+				wg.Wait()
+				if took := time.Since(began); took != test.want {
+					t.Errorf("took %v, want %v", took, test.want)
+				}
+			})
+		})
+	}
 }
 
 // A call whose instance dies gives its device back.
