@@ -331,3 +331,43 @@ func TestResidency(t *testing.T) {
 		}
 	})
 }
+
+// What is only wanted to be there makes room for what is asked for, and comes back when there
+// is room for both.
+func TestWant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, f := newGPUFleet(Config{IdleTime: time.Minute}, map[string]int64{"a": 50, "b": 50, "none": 0}, 80)
+		defer f.finish(t, v)
+		for _, model := range []string{"a", "none", "b"} {
+			if err := v.Want(t.Context(), model, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if a, b := states(t, v, "a"), states(t, v, "b"); a != "" || b != "idle" {
+			t.Errorf("a is %q, b is %q, want b in the place of a", a, b)
+		}
+		time.Sleep(time.Hour)
+		if got := states(t, v, "none"); got != "idle" {
+			t.Errorf("the one that needs no device is %q after an hour", got)
+		}
+		mustAsk(t, v, "a", `{}`)
+		loads := f.loads()
+		time.Sleep(time.Hour)
+		if states(t, v, "a") != "idle" || f.loads() != loads {
+			t.Errorf("a is %q, %d loads: they chase each other out", states(t, v, "a"), f.loads()-loads)
+		}
+		v.Cool("a")
+		f.kill(-1)
+		synctest.Wait()
+		f.kill(0) // the one without a device is replaced
+		time.Sleep(time.Second)
+		if got := states(t, v, "none"); got != "idle" {
+			t.Errorf("after its death: %q", got)
+		}
+		v.Cool("none")
+		time.Sleep(2 * time.Minute)
+		if got := states(t, v, "none"); got != "" {
+			t.Errorf("when nobody wants it any more: %q", got)
+		}
+	})
+}

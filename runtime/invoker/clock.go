@@ -67,7 +67,7 @@ func (o *owner) dueLocked(now time.Time) (due time.Time, any bool) {
 				if s.state == idle && o.cfg.ReleaseTime > 0 && o.calls == 0 {
 					sooner(o.quiet.Add(o.cfg.ReleaseTime))
 				}
-			case s.state == idle && p.stayingLocked() > p.minimum:
+			case s.state == idle && p.stayingLocked() > max(p.minimum, p.desired):
 				if at, ok := s.expiryLocked(); ok {
 					sooner(at)
 				}
@@ -117,7 +117,7 @@ func (o *owner) onDevicesLocked() bool {
 // to the minimum. Those on devices stay: that their time is over only makes them the first to
 // go when somebody needs their memory.
 func (p *pool) expireLocked(now time.Time) {
-	for !p.closed && p.stayingLocked() > p.minimum {
+	for !p.closed && p.stayingLocked() > max(p.minimum, p.desired) {
 		var oldest *slot
 		for s := range p.slots {
 			if s.state == idle && len(s.devices) == 0 && (oldest == nil || s.idleSince.Before(oldest.idleSince)) {

@@ -224,7 +224,19 @@ func (v *Invoker) Keep(ctx context.Context, model string, n int) error {
 	return nil
 }
 
-// Cool takes back what Warm asked for: the instances of the model may expire and are
+// Want is Warm as long as nobody needs the memory: the instances do not expire, but they are
+// given up for a request of another model, and then replaced when there is room. Ready does not
+// look at them.
+func (v *Invoker) Want(ctx context.Context, model string, n int) error {
+	p, err := v.pool(ctx, model)
+	if err != nil {
+		return err
+	}
+	p.want(n)
+	return p.warm(ctx)
+}
+
+// Cool takes back what Warm, Keep and Want asked for: the instances of the model may expire and are
 // not replaced, and Ready does not look at it.
 func (v *Invoker) Cool(model string) {
 	v.mu.Lock()

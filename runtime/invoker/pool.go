@@ -34,6 +34,7 @@ type pool struct {
 	slots    map[*slot]struct{}
 	capacity int // calls that an instance takes at a time, as the last one said
 	minimum  int // instances to keep, set by keep
+	desired  int // instances to keep as long as nobody needs their memory, set by want
 	closed   bool
 	info     json.RawMessage
 	peaks    map[string]int64 // by the name of a device, see Peaks

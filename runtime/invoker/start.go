@@ -30,6 +30,14 @@ func (p *pool) keep(n int) {
 	p.startWantedLocked()
 }
 
+// want makes the pool keep n instances as long as nobody needs their memory.
+func (p *pool) want(n int) {
+	p.o.mu.Lock()
+	defer p.o.mu.Unlock()
+	p.desired = max(p.desired, min(n, p.cfg.MaxInstances))
+	p.startWantedLocked()
+}
+
 // warm waits for an instance.
 func (p *pool) warm(ctx context.Context) error {
 	p.o.mu.Lock()
@@ -57,7 +65,7 @@ func (p *pool) warm(ctx context.Context) error {
 func (p *pool) cool() {
 	p.o.mu.Lock()
 	defer p.o.mu.Unlock()
-	p.minimum = 0
+	p.minimum, p.desired = min(p.model.Scale.Min, p.cfg.MaxInstances), 0
 	p.o.movedLocked()
 	p.o.setClockLocked()
 }
@@ -115,8 +123,12 @@ func (p *pool) startWantedLocked() {
 	}
 	want -= p.resumeLocked(want)
 	want = min(want, p.cfg.MaxInstances-have)
+	ahead := false
 	if !p.o.released {
 		want = max(want, p.minimum-have)
+		if ahead = want <= 0 && p.desired > have; ahead {
+			want = p.desired - have
+		}
 	}
 	if want <= 0 {
 		return
@@ -132,7 +144,9 @@ func (p *pool) startWantedLocked() {
 		}
 	}
 	for range want {
-		p.o.lineLocked(p.o.newSlotLocked(p))
+		s := p.o.newSlotLocked(p)
+		s.ahead = ahead
+		p.o.lineLocked(s)
 	}
 }
 
