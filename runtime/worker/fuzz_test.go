@@ -58,6 +58,7 @@ func FuzzParts(f *testing.F) {
 	b := make([]byte, 1<<10)
 	n, count, err := putRequest(b, &actions.Request{
 		Model: "m", ID: "i", Args: []byte(`{"a":1}`), Files: []actions.File{{Name: "f", Data: []byte("data")}},
+		Texts: []actions.Text{{Origin: actions.FromForm, Name: "t", Value: "v"}}, Trace: actions.Trace{Parent: "00-1", State: "a=b"},
 	})
 	if err != nil {
 		f.Fatal(err)

@@ -13,5 +13,7 @@
 //		_, err = w.Call(t.Context(), actions.Request{Args: workertest.Args{Signal: 9}.JSON()})
 //	}
 //
-// Without knobs a call is an echo: of its first file, or else of its arguments.
+// Without knobs a call is an echo: of its first file, or else of its arguments. How the child
+// suspends and resumes, and what goes wrong then, is said by Setup.Tiers; without them it does
+// neither.
 package workertest

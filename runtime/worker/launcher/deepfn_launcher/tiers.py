@@ -47,7 +47,8 @@ class TorchWeights:
 
     ``modules`` are the modules, with all in them; without any it is each module that there is
     in the process when ``suspend`` is called. ``device`` is the type of the devices whose memory
-    is left. Calls must not come at the same time, nor while the model works.
+    is left. Calls must not come at the same time, nor while the model works, also in threads
+    of its own.
 
     What moves is the memory below the tensors, not the tensors: each is the same object before
     and after, with its type, shape, strides and requires_grad, tensors that share memory share
@@ -58,6 +59,9 @@ class TorchWeights:
     """
 
     def __init__(self, *modules: Any, device: str = "cuda") -> None:
+        for module in modules:
+            if not (hasattr(module, "parameters") and hasattr(module, "buffers")):
+                raise TypeError(f"TorchWeights takes torch modules, not {type(module).__name__}")
         self._modules = modules
         self._device = device
         self._moved: List[Tuple[Any, int]] = []  # storages, and their sizes in bytes
@@ -144,10 +148,8 @@ class TorchWeights:
 
     def _tensors(self, torch: Any) -> Iterator[Any]:
         """Yield parameters and buffers, and the gradients of parameters."""
-        modules, deep = self._modules, True
-        if not modules:
-            modules, deep = tuple(_modules(torch)), False
-        for module in modules:
+        found, deep = _modules(torch), bool(self._modules)
+        for module in self._modules or found:
             for parameter in module.parameters(recurse=deep):
                 yield parameter
                 if parameter.grad is not None:
@@ -221,8 +223,11 @@ def _storage(torch: Any, tensor: Any) -> Any:
     return storage
 
 
-def _modules(torch: Any) -> Iterator[Any]:
-    """Yield all torch modules of the process. Raises Unchanged if there are CUDA graphs."""
+def _modules(torch: Any) -> List[Any]:
+    """Return all torch modules of the process. Raises Unchanged if there are CUDA graphs.
+
+    What nobody uses any more is freed first, which may hold memory of a device.
+    """
     module = torch.nn.Module
     graph = getattr(torch.cuda, "CUDAGraph", None)
     found = []
@@ -238,4 +243,4 @@ def _modules(torch: Any) -> Iterator[Any]:
                 raise Unchanged("the model has captured CUDA graphs")
     finally:
         gc.freeze()
-    yield from found
+    return found

@@ -176,6 +176,11 @@ def test_nothing_to_move(torch: Any) -> None:
         TorchWeights().suspend()
 
 
+def test_what_is_no_module(torch: Any) -> None:
+    with pytest.raises(TypeError, match="takes torch modules, not dict"):
+        TorchWeights(network(torch), {"weight": torch.tensor(b"1")})
+
+
 def test_weights_that_have_no_memory_of_their_own(torch: Any) -> None:
     class Lazy(torch.Parameter):  # type: ignore[misc]
         def untyped_storage(self) -> Any:
@@ -193,11 +198,12 @@ def test_weights_that_have_no_memory_of_their_own(torch: Any) -> None:
     assert (plain.tobytes(), model.weight.tobytes()) == (b"1234", b"123456")
 
 
-def test_captured_graphs(torch: Any) -> None:
+@pytest.mark.parametrize("found", [True, False])
+def test_captured_graphs(torch: Any, found: bool) -> None:
     model = network(torch)
     before = look(model)
     graph = torch.cuda.CUDAGraph()
-    weights = TorchWeights()
+    weights = TorchWeights() if found else TorchWeights(model)
     with pytest.raises(Unchanged, match="CUDA graphs"):
         weights.suspend()
     assert look(model) == before
