@@ -2,52 +2,12 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/proxy"
 	"github.com/deepfn/deepfn/runtime/jobs"
 )
-
-// resolveEndpoints fills in from the environment which routes there are.
-func (srv *server) resolveEndpoints() error {
-	for _, v := range []struct {
-		flag  string
-		value *bool
-	}{
-		{"predict-endpoint", &srv.predictOn},
-		{"train-endpoint", &srv.trainOn},
-		{"doc-endpoint", &srv.docsOn},
-		{"debug-endpoint", &srv.debugOn},
-	} {
-		name := "DEEPFN_" + strings.ToUpper(strings.ReplaceAll(v.flag, "-", "_"))
-		text := srv.getenv(name)
-		if text == "" || srv.flags.Changed(v.flag) {
-			continue
-		}
-		on, err := strconv.ParseBool(text)
-		if err != nil {
-			return usageError{fmt.Errorf("%s=%s: want true or false", name, text)}
-		}
-		*v.value = on
-	}
-	if !srv.flags.Changed("base-path") {
-		srv.basePath = srv.getenv("DEEPFN_BASE_PATH")
-	}
-	if srv.basePath = strings.Trim(srv.basePath, "/"); srv.basePath == "" {
-		return nil
-	}
-	srv.basePath = "/" + srv.basePath
-	for segment := range strings.SplitSeq(srv.basePath[1:], "/") {
-		if segment == "" || segment == "." || segment == ".." || strings.ContainsAny(segment, "?#%{}\\ ") {
-			return usageError{fmt.Errorf("--base-path %s: want names between slashes, such as /models/cats", srv.basePath)}
-		}
-	}
-	return nil
-}
 
 // maxTraining is how long the result of a training may be: each who asks for its status
 // gets it. Larger things belong into the model's data folder.

@@ -85,6 +85,7 @@ func homes() map[string][]string {
 		"github.com/prometheus/common":          {"proxy"},
 		"github.com/apache/openwhisk-client-go": {"deploy"},
 		"github.com/aws/aws-sdk-go-v2":          {"runtime/storage"},
+		"github.com/spf13/pflag":                {"cmd/relay", "cmd/deepfn"},
 		"github.com/valyala/fasthttp":           {"proxy"},
 		"go.etcd.io/bbolt":                      {"runtime/store"},
 		"gocloud.dev":                           {"runtime/storage"},

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/cmd/relay"
 )
 
 // A program is one run of the command: what the operating system gives to main.
@@ -53,7 +54,7 @@ func run(ctx context.Context, p program) int {
 	}
 	_, _ = fmt.Fprintln(p.stderr, "deepfn:", err)
 	code := exitCode(err)
-	if _, ok := errors.AsType[usageError](err); ok {
+	if isUsage(err) {
 		_, _ = fmt.Fprintln(p.stderr, "See 'deepfn help'.")
 	}
 	return code
@@ -70,7 +71,7 @@ func newRoot(p program) *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("unknown command %q; there are serve, invoke, models, add, remove, deploy, undeploy, status, logs, conformance and version", args[0])}
+				return usageError{fmt.Errorf("unknown command %q; there are serve, node, invoke, models, devices, top, add, remove, deploy, undeploy, status, logs, conformance and version", args[0])}
 			}
 			return cmd.Help()
 		},
@@ -84,8 +85,8 @@ func newRoot(p program) *cobra.Command {
 
 	s := &settings{getenv: p.getenv, stderr: p.stderr}
 	s.addFlags(root.PersistentFlags())
-	root.AddCommand(serveCommand(s), invokeCommand(s), modelsCommand(s), versionCommand(), healthcheckCommand(s), workerCommand(),
-		addCommand(s), removeCommand(s), conformanceCommand())
+	root.AddCommand(serveCommand(s), invokeCommand(s), modelsCommand(s), versionCommand(), healthcheckCommand(s), nodeCommand(s), workerCommand(),
+		addCommand(s), removeCommand(s), conformanceCommand(), devicesCommand(s), topCommand())
 	root.AddCommand(deployCommands(s)...)
 	return root
 }
@@ -100,9 +101,16 @@ func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
+// isUsage says whether an error is a fault of the command line.
+func isUsage(err error) bool {
+	_, ours := errors.AsType[usageError](err)
+	_, shared := errors.AsType[relay.UsageError](err)
+	return ours || shared
+}
+
 // exitCode maps an error to the exit code of the command.
 func exitCode(err error) int {
-	if _, ok := errors.AsType[usageError](err); ok {
+	if isUsage(err) {
 		return exitUsage
 	}
 	switch actions.CodeOf(err) {

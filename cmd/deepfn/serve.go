@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"os/signal"
 	"strconv"
 	"sync"
@@ -16,19 +15,11 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/cmd/relay"
 	"github.com/deepfn/deepfn/proxy"
 	"github.com/deepfn/deepfn/runtime/invoker"
 	"github.com/deepfn/deepfn/runtime/jobs"
 )
-
-// defaultListen is where a server of one's own listens. The image sets DEEPFN_LISTEN
-// to all addresses.
-const defaultListen = "127.0.0.1:8080"
-
-// maxMaxBody bounds --max-body: shared memory of that size is reserved for each worker,
-// and taken when it is used.
-const maxMaxBody = 16 << 30
 
 // A server is one run of the serve command.
 type server struct {
@@ -36,18 +27,14 @@ type server struct {
 	flags          *pflag.FlagSet
 	stdout, errOut io.Writer
 
+	relay.Front
+	node relay.Node
 	poolSettings
 	model   string
-	listen  string
 	warm    int
-	maxBody int64
-	grace   time.Duration
 	try     []string
 	api     apiSettings
 	storage storageSettings
-
-	basePath                            string
-	predictOn, trainOn, docsOn, debugOn bool
 }
 
 func serveCommand(s *settings) *cobra.Command {
@@ -74,80 +61,23 @@ func serveCommand(s *settings) *cobra.Command {
 	return cmd
 }
 
-func (srv *server) addListenFlag(f *pflag.FlagSet) {
-	f.StringVar(&srv.listen, "listen", "", "address to listen on (DEEPFN_LISTEN; default "+defaultListen+"; PORT replaces the port)")
-}
-
 func (srv *server) addFlags(f *pflag.FlagSet) {
-	srv.addListenFlag(f)
+	srv.Front.AddFlags(f)
+	srv.node.AddFlags(f)
 	f.IntVar(&srv.warm, "warm", 1, "instances of MODEL to start at once and to keep (DEEPFN_WARM)")
 	srv.poolSettings.addFlags(f)
-	f.Int64Var(&srv.maxBody, "max-body", 48<<20, "bytes of a request's body (DEEPFN_MAX_BODY)")
-	f.DurationVar(&srv.grace, "grace", 30*time.Second, "time for requests in flight after SIGTERM (DEEPFN_GRACE)")
-	f.StringVar(&srv.basePath, "base-path", "", "path below which the DEEPaaS API is served, such as /models/cats (DEEPFN_BASE_PATH)")
-	f.BoolVar(&srv.predictOn, "predict-endpoint", true, "answer predictions of the DEEPaaS API; false: 402 (DEEPFN_PREDICT_ENDPOINT)")
-	f.BoolVar(&srv.trainOn, "train-endpoint", true, "take trainings of the DEEPaaS API; false: 402 (DEEPFN_TRAIN_ENDPOINT)")
-	f.BoolVar(&srv.docsOn, "doc-endpoint", true, "serve the page at /api (DEEPFN_DOC_ENDPOINT)")
-	f.BoolVar(&srv.debugOn, "debug-endpoint", false, "show what models print at /v2/debug/ (DEEPFN_DEBUG_ENDPOINT)")
 	srv.api.addFlags(f)
 	srv.storage.addFlags(f)
 	f.StringArrayVar(&srv.try, "try", nil, "when ready, send this request (NAME=@FILE or NAME=VALUE) to the server and print the answer")
 }
 
-// resolveListen finds the address from the flag, DEEPFN_LISTEN and PORT.
-func (srv *server) resolveListen() error {
-	if !srv.flags.Changed("listen") {
-		srv.listen = srv.getenv("DEEPFN_LISTEN")
-	}
-	if srv.listen == "" {
-		srv.listen = defaultListen
-	}
-	if port := srv.getenv("PORT"); port != "" && !srv.flags.Changed("listen") {
-		host, _, err := net.SplitHostPort(srv.listen)
-		if err != nil {
-			return usageError{fmt.Errorf("DEEPFN_LISTEN=%s: %w", srv.listen, err)}
-		}
-		srv.listen = net.JoinHostPort(host, port)
-	}
-	return nil
-}
-
 // resolve fills in from the environment what no flag has set.
 func (srv *server) resolve() error {
-	if err := srv.resolveListen(); err != nil {
-		return err
-	}
-	for _, v := range []struct {
-		flag, name string
-		set        func(int64)
-	}{
-		{"warm", "DEEPFN_WARM", func(n int64) { srv.warm = int(n) }},
-		{"max-body", "DEEPFN_MAX_BODY", func(n int64) { srv.maxBody = n }},
-	} {
-		text := srv.getenv(v.name)
-		if text == "" || srv.flags.Changed(v.flag) {
-			continue
-		}
-		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil {
-			return usageError{fmt.Errorf("%s=%s: want a number", v.name, text)}
-		}
-		v.set(n)
-	}
-	if err := errors.Join(srv.resolveEndpoints(), srv.api.resolve(srv.flags, srv.getenv), srv.resolveStorage()); err != nil {
+	if err := srv.resolveFront(); err != nil {
 		return err
 	}
 	if err := srv.poolSettings.resolve(srv.flags, srv.getenv); err != nil {
 		return err
-	}
-	if err := srv.duration(srv.flags, "grace", "DEEPFN_GRACE", &srv.grace); err != nil {
-		return err
-	}
-	switch {
-	case srv.warm < 0 || srv.grace < 0:
-		return usageError{errors.New("--warm and --grace want 0 or more")}
-	case srv.maxBody < 1 || srv.maxBody > maxMaxBody:
-		return usageError{fmt.Errorf("--max-body %d: want 1 to %d bytes", srv.maxBody, int64(maxMaxBody))}
 	}
 	if srv.warm > srv.instances && (srv.flags.Changed("instances") || srv.getenv("DEEPFN_INSTANCES") != "") {
 		return usageError{fmt.Errorf("--warm %d: there may be only --instances %d", srv.warm, srv.instances)}
@@ -156,8 +86,29 @@ func (srv *server) resolve() error {
 	return nil
 }
 
+// resolveFront is resolve for what a relay has, too.
+func (srv *server) resolveFront() error {
+	err := errors.Join(srv.Front.Resolve(srv.flags, srv.getenv),
+		srv.api.resolve(srv.flags, srv.getenv), srv.resolveStorage())
+	if err != nil {
+		return err
+	}
+	if text := srv.getenv("DEEPFN_WARM"); text != "" && !srv.flags.Changed("warm") {
+		if srv.warm, err = strconv.Atoi(text); err != nil {
+			return usageError{fmt.Errorf("DEEPFN_WARM=%s: want a number", text)}
+		}
+	}
+	if srv.warm < 0 {
+		return usageError{errors.New("--warm wants 0 or more")}
+	}
+	return nil
+}
+
 // run serves until ctx ends, then drains.
 func (srv *server) run(ctx context.Context) error {
+	if srv.node.Asked(srv.flags, srv.getenv) {
+		return srv.relay(ctx)
+	}
 	if err := srv.resolve(); err != nil {
 		return err
 	}
@@ -166,7 +117,7 @@ func (srv *server) run(ctx context.Context) error {
 		return err
 	}
 	defer h.close()
-	h.maxPayload, h.fork = max(srv.maxBody+1<<20, defaultPayload), srv.instances > 1
+	h.maxPayload, h.fork = max(srv.MaxBody+1<<20, defaultPayload), srv.instances > 1
 	r := running{house: h, all: newFrozen(h.catalog)}
 	r.models = r.all
 	if srv.model != "" {
@@ -177,7 +128,7 @@ func (srv *server) run(ctx context.Context) error {
 		r.all.keep(m)
 		r.models, srv.model = one{m}, m.Name
 	}
-	if r.listener, err = listen(ctx, srv.listen); err != nil {
+	if r.listener, err = relay.Listen(ctx, srv.Listen); err != nil {
 		return err
 	}
 	if err := srv.build(ctx, &r); err != nil {
@@ -199,6 +150,7 @@ type running struct {
 	trainings *jobs.Jobs
 	api       localAPI
 	front     *proxy.Server
+	flush     func(context.Context) // sends the last spans; nil before there can be any
 }
 
 // build opens what stands behind the front, and the front.
@@ -213,6 +165,7 @@ func (srv *server) build(ctx context.Context, r *running) (err error) {
 	if err != nil {
 		return err
 	}
+	r.flush = r.trace(ctx, &cfg)
 	r.front = proxy.New(cfg)
 	if r.api.controller != nil {
 		r.api.controller.Resume()
@@ -239,7 +192,7 @@ func (srv *server) serve(ctx context.Context, r *running) error {
 	if ctx.Err() != nil {
 		began = <-ended
 	}
-	closing, cancel := context.WithDeadline(context.WithoutCancel(ctx), began.Add(srv.grace))
+	closing, cancel := context.WithDeadline(context.WithoutCancel(ctx), began.Add(srv.Grace))
 	defer cancel()
 	err = errors.Join(err, r.close(closing))
 	wg.Wait()
@@ -258,16 +211,19 @@ func (r *running) close(ctx context.Context) error {
 	})
 	wg.Go(func() { jobsErr = closeJobs(ctx, r.trainings) })
 	wg.Wait()
+	if r.flush != nil {
+		r.flush(ctx)
+	}
 	return errors.Join(apiErr, poolErr, jobsErr)
 }
 
 // config says what the front serves.
 func (srv *server) config(r *running) (proxy.Config, error) {
-	entry, err := srv.entry(r.log)
+	entry, err := relay.Entry(srv.getenv, r.log)
 	if err != nil {
 		return proxy.Config{}, err
 	}
-	references, err := srv.storage.open(srv.maxBody, r.log)
+	references, err := srv.storage.open(srv.MaxBody, r.log)
 	if err != nil {
 		return proxy.Config{}, err
 	}
@@ -275,9 +231,9 @@ func (srv *server) config(r *running) (proxy.Config, error) {
 		Entry: entry, Storage: references,
 		Invoker: r.pool, Devices: r.pool.DeviceStats, Catalog: withoutCode{r.models}, Actions: r.all, Model: srv.model, Ready: r.pool.Ready,
 		Warm:    func(ctx context.Context, model string) error { return srv.initialize(ctx, r.pool, model) },
-		MaxBody: srv.maxBody, MaxPayload: srv.api.payloadLimit, Grace: graceOf(srv.grace),
+		MaxBody: srv.MaxBody, MaxPayload: srv.PayloadLimit, Grace: relay.GraceOf(srv.Grace),
 		Stdout: srv.stdout, Stderr: srv.errOut, Log: r.log, Version: release,
-		BasePath: srv.basePath, NoPredict: !srv.predictOn, NoTrain: !srv.trainOn, NoDocs: !srv.docsOn, Debug: srv.debugOn,
+		BasePath: srv.BasePath, NoPredict: !srv.Predict, NoTrain: !srv.Train, NoDocs: !srv.Docs, Debug: srv.Debug,
 	}
 	if r.trainings != nil {
 		cfg.Jobs = r.trainings
@@ -310,15 +266,6 @@ func (srv *server) initialize(ctx context.Context, pool *invoker.Invoker, model 
 	return err
 }
 
-// graceOf says in the front's words how long requests in flight may take: there, zero
-// means the default.
-func graceOf(d time.Duration) time.Duration {
-	if d == 0 {
-		return -1
-	}
-	return d
-}
-
 // prepare warms the model, sets readiness by it, and makes the --try request.
 func (srv *server) prepare(ctx context.Context, h *house, pool *invoker.Invoker, addr string) {
 	if srv.model == "" {
@@ -332,23 +279,5 @@ func (srv *server) prepare(ctx context.Context, h *house, pool *invoker.Invoker,
 	}
 	if err := srv.tryOnce(ctx, addr); err != nil && ctx.Err() == nil {
 		_, _ = fmt.Fprintln(srv.errOut, "deepfn: --try:", err)
-	}
-}
-
-// listen opens the address, with an error that says what to do when it is taken.
-func listen(ctx context.Context, address string) (net.Listener, error) {
-	var cfg net.ListenConfig
-	ln, err := cfg.Listen(ctx, "tcp", address)
-	switch {
-	case err == nil:
-		return ln, nil
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, &actions.Error{Code: actions.Unavailable, Err: err, Msg: fmt.Sprintf(
-			"another program listens on %s already; stop it, or choose another address with --listen, such as --listen 127.0.0.1:9000", address)}
-	case errors.Is(err, os.ErrPermission):
-		return nil, &actions.Error{Code: actions.Unavailable, Err: err, Msg: fmt.Sprintf(
-			"this user may not listen on %s; choose a port above 1023 with --listen", address)}
-	default:
-		return nil, usageError{fmt.Errorf("--listen %s: %w; write it as HOST:PORT, such as 127.0.0.1:9000", address, err)}
 	}
 }

@@ -29,17 +29,15 @@ const keyVariable = "DEEPFN_API_KEY"
 
 // apiSettings say whether and how a server answers OpenWhisk's API.
 type apiSettings struct {
-	on           bool
-	asked        bool   // somebody has said that it is to be on
-	key          string // UUID:KEY, empty for the one that everybody knows
-	payloadLimit int64
+	on    bool
+	asked bool   // somebody has said that it is to be on
+	key   string // UUID:KEY, empty for the one that everybody knows
 }
 
 func (a *apiSettings) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&a.on, "openwhisk-api", true, "answer OpenWhisk's REST API at /api/v1, for wsk (DEEPFN_OPENWHISK_API)")
 	f.StringVar(&a.key, "api-key", "", "UUID:KEY that the API asks for; better given as DEEPFN_API_KEY, which nobody else sees. The default is\n"+
 		"OpenWhisk's well-known key of the user guest, and on an address that is not loopback no API")
-	f.Int64Var(&a.payloadLimit, "payload-limit", 1<<20, "bytes of the arguments and of the result of an activation of OpenWhisk; 0: no limit (DEEPFN_PAYLOAD_LIMIT)")
 }
 
 // resolve fills in from the environment what no flag has set.
@@ -50,14 +48,6 @@ func (a *apiSettings) resolve(flags *pflag.FlagSet, getenv func(string) string) 
 			return usageError{fmt.Errorf("DEEPFN_OPENWHISK_API=%s: want true or false", text)}
 		}
 		a.asked = a.on
-	}
-	if text := getenv("DEEPFN_PAYLOAD_LIMIT"); text != "" && !flags.Changed("payload-limit") {
-		if a.payloadLimit, err = strconv.ParseInt(text, 10, 64); err != nil {
-			return usageError{fmt.Errorf("DEEPFN_PAYLOAD_LIMIT=%s: want a number of bytes", text)}
-		}
-	}
-	if a.payloadLimit < 0 {
-		return usageError{errors.New("--payload-limit wants 0 or more")}
 	}
 	if !flags.Changed("api-key") {
 		a.key = getenv(keyVariable)
@@ -89,10 +79,10 @@ type localAPI struct {
 // could be kept from using it, and none when another server has the data folder; all else
 // works without.
 func (srv *server) openAPI(r *running) (localAPI, error) {
-	addr := r.listener.Addr()
 	if !srv.api.on {
 		return localAPI{}, nil
 	}
+	addr := r.listener.Addr()
 	api := localAPI{host: apiHost(addr), key: srv.api.key}
 	switch local := isLoopback(addr); {
 	case local && api.key == "":
@@ -125,7 +115,7 @@ func (srv *server) openAPI(r *running) (localAPI, error) {
 			r.pool.Forget(model)
 			r.all.forget(model)
 		},
-		Auth: api.key, APIHost: api.host, MaxPayload: srv.api.payloadLimit, ByReference: true,
+		Auth: api.key, APIHost: api.host, MaxPayload: srv.PayloadLimit, ByReference: true,
 		Timeout: srv.actionTimeouts(), Log: r.log,
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -100,7 +101,7 @@ func (c *command) parse() ([]string, error) {
 	}
 	c.cfg.Front.AddFlags(f)
 	c.cfg.Node.AddFlags(f)
-	f.Int64Var(&c.cfg.Warm, "warm", 1, "instances of the model that the node keeps while this relay is there (DEEPFN_WARM)")
+	f.IntVar(&c.cfg.Warm, "warm", 1, "instances of the model that the node keeps while this relay is there (DEEPFN_WARM)")
 	f.StringVar(&c.logLevel, "log-level", "", "debug, info, warn or error (DEEPFN_LOG_LEVEL; default warn, because OpenWhisk takes\nstderr for the activation's log)")
 	f.BoolVar(&c.version, "version", false, "print the version")
 	if err := f.Parse(c.Args); errors.Is(err, pflag.ErrHelp) {
@@ -116,9 +117,14 @@ func (c *command) resolve() error {
 	if c.cfg.Model == "" {
 		c.cfg.Model = c.Getenv("DEEPFN_MODEL")
 	}
-	err := errors.Join(c.cfg.Front.Resolve(c.flags, c.Getenv), c.cfg.Node.Resolve(c.flags, c.Getenv), number(c.flags, c.Getenv, "warm", "DEEPFN_WARM", &c.cfg.Warm))
+	err := errors.Join(c.cfg.Front.Resolve(c.flags, c.Getenv), c.cfg.Node.Resolve(c.flags, c.Getenv))
 	if err != nil {
 		return err
+	}
+	if text := c.Getenv("DEEPFN_WARM"); text != "" && !c.flags.Changed("warm") {
+		if c.cfg.Warm, err = strconv.Atoi(text); err != nil {
+			return usagef("DEEPFN_WARM=%s: want a number", text)
+		}
 	}
 	switch {
 	case c.cfg.Node.URL == "":

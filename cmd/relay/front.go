@@ -178,3 +178,12 @@ func duration(f *pflag.FlagSet, getenv func(string) string, flag, name string, v
 	*value = d
 	return nil
 }
+
+// GraceOf says in the front's words how long requests in flight may take: there, zero means
+// the default.
+func GraceOf(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}

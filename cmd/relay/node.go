@@ -41,6 +41,11 @@ func (n *Node) AddFlags(f *pflag.FlagSet) {
 	f.DurationVar(&n.Wait, "node-wait", 5*time.Second, "time that a request waits for a node that does not answer (DEEPFN_NODE_WAIT)")
 }
 
+// Asked says whether a node is named.
+func (n *Node) Asked(f *pflag.FlagSet, getenv func(string) string) bool {
+	return n.URL != "" || !f.Changed("node") && getenv("DEEPFN_NODE") != ""
+}
+
 // Resolve fills in from the environment what no flag has set, and checks it. The error is a
 // UsageError.
 func (n *Node) Resolve(f *pflag.FlagSet, getenv func(string) string) error {

@@ -28,7 +28,7 @@ type Config struct {
 	// Model is the model that this function is; empty leaves it to /init.
 	Model string
 	// Warm is how many instances of the model the node keeps while the relay is there.
-	Warm int64
+	Warm int
 	// Entry is the single entrypoint at /.
 	Entry proxy.Entry
 	// Storage has arguments and results by reference. Nil takes none.
@@ -105,14 +105,10 @@ func (s *server) front() proxy.Config {
 	if cfg.Model != "" {
 		catalog = only{s.relay, cfg.Model}
 	}
-	grace := f.Grace
-	if grace == 0 {
-		grace = -1 // there, zero means the default
-	}
 	return proxy.Config{
 		Invoker: s.relay, Catalog: catalog, Model: cfg.Model, Ready: s.ready, Warm: s.warm,
 		Entry: cfg.Entry, Storage: cfg.Storage, Elsewhere: elsewhere,
-		MaxBody: f.MaxBody, MaxPayload: f.PayloadLimit, Grace: grace,
+		MaxBody: f.MaxBody, MaxPayload: f.PayloadLimit, Grace: GraceOf(f.Grace),
 		BasePath: f.BasePath, NoPredict: !f.Predict, NoTrain: !f.Train, NoDocs: !f.Docs, Debug: f.Debug,
 		Stdout: cfg.Stdout, Stderr: cfg.Stderr, Log: cfg.Log, Version: cfg.Version,
 	}
@@ -135,7 +131,7 @@ func (s *server) warm(ctx context.Context, model string) error {
 	if s.cfg.Warm == 0 {
 		return nil
 	}
-	err := s.relay.Warm(ctx, model, int(s.cfg.Warm))
+	err := s.relay.Warm(ctx, model, s.cfg.Warm)
 	if err != nil && model != s.cfg.Model {
 		s.relay.Cool(model)
 	}
