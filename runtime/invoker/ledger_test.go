@@ -108,7 +108,7 @@ func TestTransitions(t *testing.T) {
 			o.close()
 		}
 	}
-	if want := 2 + 2 + 4 + 3 + 4 + 3 + 3 + 1; allowed != want {
+	if want := 2 + 2 + 4 + 3 + 3 + 3 + 3 + 1; allowed != want {
 		t.Errorf("%d transitions, want %d", allowed, want)
 	}
 }

@@ -370,7 +370,7 @@ func (p *pool) touchLocked(s *slot) {
 		return
 	}
 	reload := p.starts.value
-	if _, ok := s.inst.(Suspender); ok && !s.rigid && p.resumes.value > 0 {
+	if p.resumes.value > 0 {
 		reload = p.resumes.value
 	}
 	s.value = p.cfg.Policy.Value(Candidate{

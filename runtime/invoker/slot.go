@@ -41,7 +41,7 @@ func (st state) next() []state {
 	case busy:
 		return []state{idle, draining, gone}
 	case suspending:
-		return []state{suspended, idle, draining, gone} // idle: it cannot be suspended
+		return []state{suspended, draining, gone}
 	case suspended:
 		return []state{resuming, draining, gone}
 	case resuming:
@@ -72,11 +72,9 @@ type slot struct {
 	ahead bool
 	// condemned is why it is to end as soon as what it is in the middle of is over.
 	condemned actions.EvictReason
-	// rigid says that it cannot be suspended, as was found out.
-	rigid    bool
-	value    float64 // what the policy thinks of it, as of its last use
-	baseline baseline
-	peak     int64 // the most that was measured of it on one device
+	value     float64 // what the policy thinks of it, as of its last use
+	baseline  baseline
+	peak      int64 // the most that was measured of it on one device
 
 	origin    actions.Tier  // where it came from: the first request that has it is told
 	startTime time.Duration // how long that took

@@ -14,7 +14,7 @@ const moveTimeout = time.Minute
 
 // Suspended is what an instance has of the machine while it is suspended.
 type Suspended struct {
-	// Host is how many bytes of the host's memory its weights take.
+	// Host is how many bytes of the host's memory its weights take; zero if nobody knows.
 	Host int64
 	// Device is how many bytes it keeps of each of its devices, such as a CUDA context.
 	Device int64
@@ -23,8 +23,8 @@ type Suspended struct {
 // A Suspender is an Instance that can leave its devices' memory for the host's, and come back.
 // Neither is asked of it while it has calls.
 type Suspender interface {
-	// Suspend leaves the devices' memory. With Unsupported nothing has changed, and it is
-	// not asked again; with any other error the instance is ended.
+	// Suspend leaves the devices' memory. With an error the instance is ended; Unsupported
+	// says that it cannot be suspended, which is nobody's fault.
 	Suspend(ctx context.Context) (Suspended, error)
 	// Resume takes that back. With an error the instance is ended.
 	Resume(ctx context.Context) error
@@ -35,7 +35,7 @@ type Suspender interface {
 func (s *slot) suspendLocked(reason actions.EvictReason) bool {
 	inst, ok := s.inst.(Suspender)
 	p := s.pool
-	if !ok || s.rigid || !p.o.makeHostRoomLocked(s) {
+	if !ok || !p.o.makeHostRoomLocked(s) {
 		return false
 	}
 	p.unfreeLocked(s)
@@ -88,14 +88,16 @@ func (p *pool) suspend(s *slot, inst Suspender, reason actions.EvictReason) {
 		return
 	case err != nil:
 		s.host = 0
-		if s.rigid = actions.CodeOf(err) == actions.Unsupported; !s.rigid {
+		if actions.CodeOf(err) != actions.Unsupported {
 			p.cfg.Log.Error("instance could not be suspended", "model", p.model.Name, "error", err)
 			reason = actions.EvictFailed
 		}
 		s.retireLocked(reason)
 	default:
 		s.to(suspended)
-		s.host = rest.Host
+		if rest.Host > 0 { // else nobody knows, and it counts as what it had of the devices
+			s.host = rest.Host
+		}
 		p.suspendedLocked(reason)
 		p.o.ledger.resize(s, rest.Device, true, time.Now())
 		p.cfg.Log.Info("instance suspended", "model", p.model.Name, "reason", string(reason), "host_bytes", rest.Host)
