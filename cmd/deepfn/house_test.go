@@ -47,7 +47,7 @@ func mayImport() map[string][]string {
 		"runtime/onnx/picture":      {},
 		"runtime/onnx/onnxtest":     {},
 		"runtime/gpu":               {"actions/disk"},
-		"runtime/gpu/gputest":       {"actions/disk"},
+		"runtime/gpu/gputest":       {},
 		"runtime/worker":            {},
 		"runtime/node":              {"runtime/worker"},
 		"runtime/worker/launcher":   {"runtime/worker"},

@@ -33,6 +33,7 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	nvml := fakeNVML(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
@@ -46,6 +47,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("PYTHON", current(t))
 			e.Setenv("TAKEN", taken.Addr().String())
 			e.Setenv("EXAMPLES", examples)
+			e.Setenv("NVML", nvml)
 			if err := os.WriteFile(e.Getenv("WORK")+"/line.png", linePNG(t, "Warm start 2026"), 0o600); err != nil {
 				return err
 			}

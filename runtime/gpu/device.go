@@ -18,12 +18,17 @@ type inspection struct {
 }
 
 // ask asks for one fact. It is unknown when the library has no such function, or the driver does
-// not tell.
-func ask[T any](in *inspection, name string, f func() (T, nvml.Return)) (T, error) {
+// not tell. The binding panics when a driver counts more than it was given room for.
+func ask[T any](in *inspection, name string, f func() (T, nvml.Return)) (value T, err error) {
 	var zero T
 	if !in.driver.has[name] {
 		return zero, &callError{name, nvml.ERROR_FUNCTION_NOT_FOUND}
 	}
+	defer func() {
+		if fault := recover(); fault != nil {
+			value, err = zero, fmt.Errorf("%s: the driver's answer makes no sense: %v", name, fault)
+		}
+	}()
 	value, ret := f()
 	switch ret {
 	case nvml.SUCCESS:
@@ -50,7 +55,7 @@ func measure(in *inspection, name string, factor float64, f func() (uint32, nvml
 // gpu reads a GPU, and its MIG instances.
 func (d *driver) gpu(index int, handle nvml.Device) ([]unit, error) {
 	in := &inspection{driver: d, handle: handle}
-	uuid, err := ask(in, callUUID, handle.GetUUID)
+	uuid, err := in.uuid()
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +84,15 @@ func (d *driver) gpu(index int, handle nvml.Device) ([]unit, error) {
 	return append([]unit{u}, instances...), nil
 }
 
+// uuid reads the name of a device that it keeps for ever.
+func (in *inspection) uuid() (string, error) {
+	uuid, err := ask(in, callUUID, in.handle.GetUUID)
+	if err == nil && text(uuid) == "" {
+		err = &callError{callUUID, nvml.ERROR_NO_DATA}
+	}
+	return text(uuid), err
+}
+
 // judge says how a device fares by how it was read.
 func (in *inspection) judge(device *actions.Device, memoryErr error) {
 	switch {
@@ -96,7 +110,8 @@ func (in *inspection) judge(device *actions.Device, memoryErr error) {
 
 func (in *inspection) identify(device *actions.Device) {
 	handle := in.handle
-	device.Name, _ = ask(in, callName, handle.GetName)
+	name, _ := ask(in, callName, handle.GetName)
+	device.Name = text(name)
 	if architecture, err := ask(in, callArchitecture, handle.GetArchitecture); err == nil {
 		device.Architecture = architectureName(architecture)
 	}

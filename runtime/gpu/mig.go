@@ -37,7 +37,7 @@ func (in *inspection) instances(gpu actions.Device) []unit {
 // instance reads a MIG instance. What the driver does not tell of instances is the GPU's.
 func (d *driver) instance(gpu actions.Device, handle nvml.Device) (unit, error) {
 	in := &inspection{driver: d, handle: handle}
-	uuid, err := ask(in, callUUID, handle.GetUUID)
+	uuid, err := in.uuid()
 	if err != nil {
 		return unit{}, err
 	}
@@ -62,7 +62,7 @@ func (d *driver) instance(gpu actions.Device, handle nvml.Device) (unit, error) 
 // themselves: "NVIDIA A100-SXM4-80GB MIG 1g.10gb".
 func (in *inspection) instanceName(gpu actions.Device) string {
 	if name, err := ask(in, callName, in.handle.GetName); err == nil && strings.Contains(name, "MIG ") {
-		return name
+		return text(name)
 	}
 	attributes, err := ask(in, callAttributes, in.handle.GetAttributes)
 	if err != nil {

@@ -181,7 +181,11 @@ func (d *driver) units() (units []unit, faults []error, err error) {
 			faults = append(faults, fmt.Errorf("GPU %d: %w", i, err))
 			continue
 		}
-		units = append(units, found...)
+		for _, u := range found {
+			if find(units, u.UUID) == nil { // a UUID is a name that all others rely on
+				units = append(units, u)
+			}
+		}
 	}
 	return units, faults, nil
 }

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/deepfn/deepfn/actions/disk"
 )
 
 // A Variant is a kind of library.
@@ -152,7 +150,12 @@ func (l *Library) writeLocked() {
 	for i, e := range l.events {
 		fmt.Fprintf(&text, "event|%d|%d|%d|%d|%d|%d\n", i+1, e.GPU, e.Type, e.Data, e.instance(), e.instance())
 	}
-	if err := disk.WriteFile(l.path+".state", []byte(text.String()), 0o600); err != nil {
+	part := l.path + ".part" // a library must not read half of it
+	err := os.WriteFile(part, []byte(text.String()), 0o600)
+	if err == nil {
+		err = os.Rename(part, l.path+".state")
+	}
+	if err != nil {
 		l.tb.Errorf("gputest: %v", err)
 	}
 }
