@@ -11,7 +11,6 @@ import (
 	"sync"
 	"testing"
 
-	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 )
@@ -56,7 +55,7 @@ func (r *receiver) take(req *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var export collector.ExportTraceServiceRequest
+	var export otlp.TracesData // an ExportTraceServiceRequest on the wire
 	if err := proto.Unmarshal(data, &export); err != nil {
 		return err
 	}

@@ -2,17 +2,16 @@
 //
 // The variables of OpenTelemetry configure it: OTEL_EXPORTER_OTLP_ENDPOINT, to which
 // /v1/traces is added, or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, as it is, turns it on.
-// OTEL_SDK_DISABLED=true and OTEL_TRACES_EXPORTER=none turn it off. OTEL_SERVICE_NAME,
-// OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER and _ARG, OTEL_BSP_*, and headers, timeout,
-// compression and certificates of OTEL_EXPORTER_OTLP_* are the SDK's, which reads them from
-// the environment of the process itself.
+// OTEL_SDK_DISABLED=true and OTEL_TRACES_EXPORTER=none turn it off. HEADERS, TIMEOUT,
+// COMPRESSION, CERTIFICATE, CLIENT_CERTIFICATE and CLIENT_KEY of OTEL_EXPORTER_OTLP_ say how.
+// OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER and _ARG, and OTEL_BSP_*
+// are the SDK's, which reads them from the environment of the process itself.
 package telemetry
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,7 +20,7 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -30,8 +29,8 @@ import (
 )
 
 const (
-	endpointName       = "OTEL_EXPORTER_OTLP_ENDPOINT"
-	tracesEndpointName = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+	// endpointName is that of the variable with the collector's URL.
+	endpointName = "OTEL_EXPORTER_OTLP_ENDPOINT"
 	// knownFlags are those of the second level of W3C's trace context: sampled, random.
 	knownFlags = 0x03
 	// flushTime is how long the last spans may take.
@@ -43,7 +42,7 @@ const (
 
 // Config says whose spans these are.
 type Config struct {
-	// Getenv reads the variables that turn the sending on and off. It is required.
+	// Getenv reads the variables of where to send spans, and how. It is required.
 	Getenv func(string) string
 	// Version is the program's version.
 	Version string
@@ -62,7 +61,7 @@ type Tracer struct {
 // Open returns a Tracer, or nil when no endpoint is set. It connects to nothing yet. The
 // error, an *actions.Error Invalid, says which variable is wrong.
 func Open(ctx context.Context, cfg Config) (*Tracer, error) {
-	on, err := enabled(cfg.Getenv)
+	to, on, err := readDestination(cfg.Getenv)
 	if err != nil || !on {
 		return nil, err
 	}
@@ -72,7 +71,7 @@ func Open(ctx context.Context, cfg Config) (*Tracer, error) {
 	// The SDK's default writes to stderr, which is a function's log on OpenWhisk. There is one
 	// handler in a process: the first Tracer's counts as well as the last one's.
 	otel.SetErrorHandler(&complaints{log: cfg.Log})
-	exporter, err := otlptracehttp.New(ctx)
+	exporter, err := otlptrace.New(ctx, newUploader(to))
 	if err != nil {
 		return nil, fmt.Errorf("telemetry: exporter: %w", err)
 	}
@@ -84,42 +83,6 @@ func Open(ctx context.Context, cfg Config) (*Tracer, error) {
 	}
 	provider := sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(from))
 	return &Tracer{provider, provider.Tracer("github.com/deepfn/deepfn")}, nil
-}
-
-// enabled says whether the variables turn the sending on.
-func enabled(getenv func(string) string) (bool, error) {
-	if off, err := strconv.ParseBool(getenv("OTEL_SDK_DISABLED")); err == nil && off {
-		return false, nil
-	}
-	name := tracesEndpointName
-	if getenv(name) == "" {
-		name = endpointName
-	}
-	endpoint := getenv(name)
-	if endpoint == "" {
-		return false, nil
-	}
-	switch exporter := getenv("OTEL_TRACES_EXPORTER"); exporter {
-	case "", "otlp":
-	case "none":
-		return false, nil
-	default:
-		return false, actions.Errorf(actions.Invalid, "OTEL_TRACES_EXPORTER=%.40s: want otlp or none", exporter)
-	}
-	for _, name := range []string{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"} {
-		switch protocol := getenv(name); protocol {
-		case "":
-			continue
-		case "http/protobuf":
-		default:
-			return false, actions.Errorf(actions.Invalid, "%s=%.40s: want http/protobuf, which collectors take on port 4318", name, protocol)
-		}
-		break // the first one that is set counts
-	}
-	if u, err := url.Parse(endpoint); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return false, actions.Errorf(actions.Invalid, "%s=%.100s: want a URL such as http://127.0.0.1:4318", name, endpoint)
-	}
-	return true, nil
 }
 
 // Begin begins a span below parent, which may be empty. entry says that the span is what

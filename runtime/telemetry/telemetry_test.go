@@ -132,51 +132,13 @@ func TestSampling(t *testing.T) {
 	}
 }
 
-func TestEnabled(t *testing.T) {
-	on := []string{endpointName, "http://127.0.0.1:4318"}
-	for _, tt := range []struct {
-		name string
-		env  []string
-		on   bool
-		bad  string // the variable that the error names
-	}{
-		{"nothing", nil, false, ""},
-		{"an endpoint", on, true, ""},
-		{"an endpoint of traces", []string{tracesEndpointName, "https://collector/x"}, true, ""},
-		{"disabled", append([]string{"OTEL_SDK_DISABLED", "true"}, on...), false, ""},
-		{"not disabled", append([]string{"OTEL_SDK_DISABLED", "false"}, on...), true, ""},
-		{"no exporter", append([]string{"OTEL_TRACES_EXPORTER", "none"}, on...), false, ""},
-		{"our exporter", append([]string{"OTEL_TRACES_EXPORTER", "otlp"}, on...), true, ""},
-		{"another exporter", append([]string{"OTEL_TRACES_EXPORTER", "zipkin"}, on...), false, "OTEL_TRACES_EXPORTER"},
-		{"our protocol", append([]string{"OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"}, on...), true, ""},
-		{"another protocol", append([]string{"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"}, on...), false, "OTEL_EXPORTER_OTLP_PROTOCOL"},
-		{"the traces' protocol counts", append([]string{"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"}, on...), true, ""},
-		{"no URL", []string{endpointName, "127.0.0.1:4318"}, false, endpointName},
-		{"another scheme", []string{tracesEndpointName, "unix:///x"}, false, tracesEndpointName},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			got, err := enabled(func(name string) string {
-				for i := 0; i < len(tt.env); i += 2 {
-					if tt.env[i] == name {
-						return tt.env[i+1]
-					}
-				}
-				return ""
-			})
-			if got != tt.on || (err != nil) != (tt.bad != "") || err != nil && !strings.HasPrefix(err.Error(), tt.bad+"=") {
-				t.Errorf("got %v, %v, want %v and an error of %q", got, err, tt.on, tt.bad)
-			}
-			if err != nil && actions.CodeOf(err) != actions.Invalid {
-				t.Errorf("got code %s, want invalid", actions.CodeOf(err))
-			}
-		})
-	}
+func TestOff(t *testing.T) {
 	tracer, err := Open(t.Context(), Config{Getenv: func(string) string { return "" }})
 	if tracer != nil || err != nil || tracer.Close(t.Context()) != nil {
 		t.Errorf("got %v, %v, want none, which can be closed", tracer, err)
 	}
 	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "x")
-	_, err = Open(t.Context(), Config{Getenv: func(name string) string { return map[string]string{endpointName: "http://x"}[name] }})
+	_, err = Open(t.Context(), Config{Getenv: environment(endpointName, "http://x")})
 	if actions.CodeOf(err) != actions.Invalid {
 		t.Errorf("bad attributes: got %v, want invalid", err)
 	}
@@ -185,9 +147,7 @@ func TestEnabled(t *testing.T) {
 // A bad variable costs the spans alone.
 func TestStart(t *testing.T) {
 	var log bytes.Buffer
-	cfg := Config{Log: slog.New(slog.NewTextHandler(&log, nil)), Getenv: func(name string) string {
-		return map[string]string{endpointName: "nowhere"}[name]
-	}}
+	cfg := Config{Log: slog.New(slog.NewTextHandler(&log, nil)), Getenv: environment(endpointName, "nowhere")}
 	if got := Start(t.Context(), cfg); got != nil || !strings.Contains(log.String(), endpointName+"=nowhere: want a URL") {
 		t.Errorf("got %v and the log %s, want no tracer, and why", got, &log)
 	}
@@ -196,7 +156,7 @@ func TestStart(t *testing.T) {
 func TestTracesEndpoint(t *testing.T) {
 	r := newReceiver(t)
 	t.Setenv(endpointName, "")
-	t.Setenv(tracesEndpointName, r.URL+"/some/where")
+	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", r.URL+"/some/where")
 	tracer, flush := open(t, nil)
 	_, end := tracer.Begin("x", true, actions.Trace{}, time.Now())
 	end(time.Now(), "", nil)
