@@ -71,7 +71,7 @@ func Listen(ctx context.Context, path string, mode fs.FileMode) (*Listener, erro
 // takeLock takes the lock that a node holds on its socket: after a crash the system gives
 // it back, while the file of the socket stays.
 func takeLock(path string) (*os.File, error) {
-	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600) // #nosec G304 -- the operator names it
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600) // #nosec G304 G703 -- the operator names it
 	if err != nil {
 		return nil, actions.Errorf(actions.Invalid, "node: the lock of the socket: %w", err)
 	}

@@ -192,7 +192,8 @@ func TestErrorsCross(t *testing.T) {
 			actions.Error{
 				Code: actions.Invalid, Msg: "wrong", Fields: map[string][]string{"a": {"x", "y"}}, Status: 418,
 				RetryAfter: 2 * time.Second, Logs: logs,
-			}, nil,
+			},
+			nil,
 		},
 		{
 			"a death", &actions.Error{Code: actions.Unavailable, Msg: "exit status 1", Err: errors.Join(actions.ErrDied)},

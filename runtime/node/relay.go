@@ -248,9 +248,16 @@ func (r *Relay) attached(ctx context.Context, began time.Time) (*link, error) {
 		case <-ctx.Done():
 			return nil, leftError(ctx)
 		case <-timer.C:
-			return nil, r.unavailable(why)
+			return nil, r.unavailable(r.whyNot())
 		}
 	}
+}
+
+// whyNot is why there is no connection.
+func (r *Relay) whyNot() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.why
 }
 
 // unavailable says that the node does not answer, and what to do where that is known.
