@@ -49,7 +49,7 @@ func (srv *server) relay(ctx context.Context) error {
 	}
 	return relay.Run(ctx, relay.Config{
 		Front: srv.Front, Node: srv.node, Model: srv.model, Warm: srv.warm, Entry: entry, Storage: references,
-		Stdout: srv.stdout, Stderr: srv.errOut, Log: log, Version: release,
+		Getenv: srv.getenv, Stdout: srv.stdout, Stderr: srv.errOut, Log: log, Version: release,
 	})
 }
 
