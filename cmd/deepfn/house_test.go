@@ -43,6 +43,7 @@ func mayImport() map[string][]string {
 		"runtime/controller":        {"actions/jsonscan", "actions/whisk", "runtime/store"},
 		"runtime/storage":           {},
 		"runtime/invoker":           {},
+		"runtime/invoker/tracetest": {},
 		"runtime/onnx":              {"runtime/onnx/picture"},
 		"runtime/onnx/picture":      {},
 		"runtime/onnx/onnxtest":     {},
@@ -66,6 +67,7 @@ func mayImport() map[string][]string {
 // itself.
 func testsMayImport() map[string][]string {
 	return map[string][]string{
+		"runtime/invoker":      {"runtime/invoker/tracetest"},
 		"runtime/onnx":         {"actions/catalog", "runtime/onnx/onnxtest"},
 		"runtime/onnx/picture": {"runtime/onnx/onnxtest"},
 		"runtime/gpu":          {"runtime/gpu/gputest"},
