@@ -31,7 +31,7 @@ func newMetrics(stats func() []actions.PoolStats, devices func() []actions.Devic
 		}, []string{"model", "protocol", "code"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "deepfn_invocation_seconds",
-			Help:    "Where the time of invocations went: queue, start (cold ones only), run, and total.",
+			Help:    "Where the time of invocations went: queue, start (if there was one, or a resume), run, and total.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 18), // to 65 s
 		}, []string{"model", "phase"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -76,7 +76,7 @@ func (m *metrics) invocation(c *call, code string, total time.Duration) {
 	t := &c.response.Timing
 	m.seconds.WithLabelValues(model, "queue").Observe(t.Queue.Seconds())
 	m.seconds.WithLabelValues(model, "run").Observe(t.Run.Seconds())
-	if t.Cold {
+	if t.Cold || t.Start > 0 {
 		m.seconds.WithLabelValues(model, "start").Observe(t.Start.Seconds())
 	}
 }

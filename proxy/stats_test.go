@@ -3,6 +3,8 @@ package proxy
 import (
 	"encoding/json"
 	"net/http"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -136,4 +138,33 @@ func TestStats(t *testing.T) {
 	s, _ = newServer(t, Config{})
 	s.draining.Store(true) // which operators want to see
 	wantResponse(t, get(t, s, "/stats"), http.StatusOK, `{"models":[],"devices":[]}`+"\n")
+}
+
+// Every metric of ours stands in docs/observability.md, and every one there is a metric.
+func TestMetricsAreDocumented(t *testing.T) {
+	inv := &fakeInvoker{stats: []actions.PoolStats{{Model: "echo", Instances: []actions.InstanceStats{{Devices: []string{"GPU-a"}, Memory: 1}}}}}
+	s, _ := newServer(t, Config{Model: "echo", Invoker: inv, Devices: twoDevices})
+	post(t, s, "/run", `{}`)
+	s.metrics.refused("busy")
+	s.metrics.logFailed("late")
+	there := map[string]bool{}
+	for line := range strings.SplitSeq(string(get(t, s, "/metrics").body), "\n") {
+		if fields := strings.Fields(line); len(fields) > 2 && fields[1] == "TYPE" && strings.HasPrefix(fields[2], "deepfn_") {
+			there[fields[2]] = true
+		}
+	}
+	if len(there) < 40 {
+		t.Fatalf("got %d metrics; the check would be empty", len(there))
+	}
+	text, err := os.ReadFile("../docs/observability.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]bool{}
+	for _, name := range regexp.MustCompile("`(deepfn_[a-z_]+)`").FindAllStringSubmatch(string(text), -1) {
+		documented[name[1]] = true
+	}
+	if diff := cmp.Diff(there, documented); diff != "" {
+		t.Error(diff)
+	}
 }
