@@ -76,6 +76,7 @@ func (o *owner) admitLocked() {
 	}
 	for _, s := range slices.Clone(o.line) {
 		switch {
+		case !slices.Contains(o.line, s): // what was done for another has moved it
 		case s.state == suspended:
 			ps.readmit(s)
 		case !s.pool.wantsLocked(s):

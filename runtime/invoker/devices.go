@@ -113,8 +113,12 @@ func (o *owner) refuseLineLocked(now time.Time, err error) {
 	never := o.ledger.read.IsZero()
 	for _, s := range slices.Clone(o.line) {
 		switch {
+		case !slices.Contains(o.line, s): // what was done for another has moved it
 		case never && s.state == wanted && s.pool.demand.Guess:
 			o.enterLocked(s)
+		case s.state == suspended && now.Sub(s.since) > o.cfg.MemoryWait:
+			s.drainLocked(actions.EvictFailed) // it has a process, which has to end
+		case s.state == suspended:
 		case never || now.Sub(s.since) > o.cfg.MemoryWait:
 			s.pool.refusedLocked(s, fmt.Errorf("the devices cannot be read: %w", err))
 		}

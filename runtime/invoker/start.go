@@ -309,11 +309,11 @@ func (p *pool) refusedLocked(s *slot, err error) {
 	p.cfg.Log.Warn("no memory for an instance", "model", p.model.Name, "error", err)
 	p.o.dropLocked(s)
 	p.lastErr = err
-	if p.minimum > 0 { // which asks again, but not at once
+	p.tellLocked(err)
+	if len(p.waiters)+p.minimum+p.desired > 0 { // they ask again, but not at once
 		p.failedStarts++
 		p.backOffLocked()
 	}
-	p.tellLocked(err)
 	p.startWantedLocked()
 }
 
