@@ -70,13 +70,19 @@ func serve(t *testing.T, args ...string) *process {
 }
 
 func (p *process) serve(stdout io.Writer, args ...string) *process {
+	p.t.Helper()
+	return p.start(stdout, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
+}
+
+// start starts a command that listens.
+func (p *process) start(stdout io.Writer, args ...string) *process {
 	t := p.t
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.cmd = exec.Command(exe, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...) //nolint:noctx // cleanup ends it
+	p.cmd = exec.Command(exe, args...) //nolint:noctx // cleanup ends it
 	p.cmd.Env = slices.Concat(environ(t), []string{"DEEPFN_DATA=" + t.TempDir()}, p.env)
 	p.cmd.Stdout = stdout
 	stderr, err := p.cmd.StderrPipe()

@@ -19,6 +19,7 @@ import (
 
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/cmd/relay"
+	"github.com/deepfn/deepfn/runtime/invoker"
 	"github.com/deepfn/deepfn/runtime/node"
 )
 
@@ -86,7 +87,7 @@ func nodeCommand(s *settings) *cobra.Command {
 }
 
 func (n *nodeServer) addFlags(f *pflag.FlagSet) {
-	n.Front.AddFlags(f)
+	n.AddFlags(f)
 	f.Lookup("listen").Usage = "address of a front of its own, for operators and probes (DEEPFN_NODE_LISTEN; default none)"
 	f.IntVar(&n.warm, "warm", 1, "instances of each MODEL to start at once and to keep (DEEPFN_WARM)")
 	n.poolSettings.addFlags(f)
@@ -237,10 +238,24 @@ func (n *nodeServer) closeNode(ctx context.Context, r *running) error {
 	return r.close(closing)
 }
 
+// A sharedPool is the pool for relays: what one wants to be kept warm it may not keep from those
+// who have requests. The models of the command line are the operator's.
+type sharedPool struct{ *invoker.Invoker }
+
+// Keep keeps n instances of the model as long as nobody needs their memory.
+func (p sharedPool) Keep(ctx context.Context, model string, n int) error {
+	return p.Want(ctx, model, n)
+}
+
+// Warm is Keep, and returns when the first can answer.
+func (p sharedPool) Warm(ctx context.Context, model string, n int) error {
+	return errors.Join(p.Want(ctx, model, n), p.Await(ctx, model))
+}
+
 // node makes the node of what was opened.
 func (n *nodeServer) node(r *running, token func() ([]byte, error)) *node.Node {
 	return node.New(node.Config{
-		Pool: r.pool, Catalog: r.all,
+		Pool: sharedPool{r.pool}, Catalog: r.all,
 		Forget: func(model string) {
 			r.pool.Forget(model)
 			r.all.forget(model)

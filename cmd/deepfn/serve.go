@@ -62,7 +62,7 @@ func serveCommand(s *settings) *cobra.Command {
 }
 
 func (srv *server) addFlags(f *pflag.FlagSet) {
-	srv.Front.AddFlags(f)
+	srv.AddFlags(f)
 	srv.node.AddFlags(f)
 	f.IntVar(&srv.warm, "warm", 1, "instances of MODEL to start at once and to keep (DEEPFN_WARM)")
 	srv.poolSettings.addFlags(f)
@@ -88,7 +88,7 @@ func (srv *server) resolve() error {
 
 // resolveFront is resolve for what a relay has, too.
 func (srv *server) resolveFront() error {
-	err := errors.Join(srv.Front.Resolve(srv.flags, srv.getenv),
+	err := errors.Join(srv.Resolve(srv.flags, srv.getenv),
 		srv.api.resolve(srv.flags, srv.getenv), srv.resolveStorage())
 	if err != nil {
 		return err

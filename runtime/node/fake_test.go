@@ -12,7 +12,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	benchMain()
+	processMain()
 	os.Exit(m.Run())
 }
 
@@ -32,6 +32,10 @@ func (p *fakePool) Invoke(ctx context.Context, req actions.Request) (actions.Res
 	if p.invoke != nil {
 		return p.invoke(ctx, req)
 	}
+	return p.echo(req)
+}
+
+func (p *fakePool) echo(req actions.Request) (actions.Response, error) {
 	data := []byte(req.Args)
 	contentType := "application/json"
 	if len(req.Files) > 0 {

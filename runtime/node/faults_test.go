@@ -445,8 +445,10 @@ func TestNodeBreaksTheProtocol(t *testing.T) {
 		"a relay's frame": func(id uint64, _ []byte) []byte { return bytesOf(frame{typ: frameCall, id: id}) },
 		"another call":    func(id uint64, _ []byte) []byte { return bytesOf(frame{typ: frameResult, id: id + 1, parts: 1}) },
 		"no such lane":    func(id uint64, _ []byte) []byte { return bytesOf(frame{typ: frameResult, id: id, lane: 9}) },
-		"too long":        func(id uint64, _ []byte) []byte { return bytesOf(frame{typ: frameResult, id: id, parts: 1, length: 1 << 60}) },
-		"no parts":        func(id uint64, _ []byte) []byte { return bytesOf(frame{typ: frameResult, id: id, length: 100}) },
+		"too long": func(id uint64, _ []byte) []byte {
+			return bytesOf(frame{typ: frameResult, id: id, parts: 1, length: 1 << 60})
+		},
+		"no parts": func(id uint64, _ []byte) []byte { return bytesOf(frame{typ: frameResult, id: id, length: 100}) },
 		"an error that is none": func(id uint64, _ []byte) []byte {
 			return bytesOf(frame{typ: frameError, id: id, parts: 1, length: 100})
 		},
@@ -567,7 +569,7 @@ func FuzzExtras(f *testing.F) {
 func FuzzRelay(f *testing.F) {
 	f.Add(bytesOf(frame{typ: frameCall, id: 1, parts: 1, length: 64}), make([]byte, 64))
 	f.Add(bytesOf(frame{typ: frameAsk, what: uint8(askImport), id: 1, parts: 2, length: 200}), []byte("code"))
-	dir, err := os.MkdirTemp("", "deepfn") //nolint:usetesting // a fuzz target has a long name
+	dir, err := os.MkdirTemp("", "deepfn") // the name of the target would make the path too long
 	if err != nil {
 		f.Fatal(err)
 	}
