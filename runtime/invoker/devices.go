@@ -125,10 +125,10 @@ func (o *owner) refuseLineLocked(now time.Time, err error) {
 	}
 }
 
-// measureFrom notes what is used of the device of an instance that is about to start.
+// measureFrom notes what is used of the device of an instance that is about to start, unless
+// others are in the middle of taking memory there or of giving it back.
 func (s *slot) measureFrom() {
-	if len(s.devices) == 1 {
-		d := s.devices[0]
+	if d := s.devices[0]; len(s.devices) == 1 && d.moving() == 0 && d.ghost == 0 {
 		s.baseline = baseline{d, d.MemoryUsed, d.motion}
 	}
 }

@@ -113,3 +113,52 @@ func TestNoReadingForSuspended(t *testing.T) {
 		}
 	})
 }
+
+// peaks are measurements that a test can look at.
+type peaks map[string]int64
+
+func (p peaks) Peak(model, _ string) (int64, bool) { n, ok := p[model]; return n, ok }
+
+func (p peaks) Record(model, _ string, bytes int64) { p[model] = bytes }
+
+// What one instance took while it loaded was measured of another, which had begun later and was
+// ready sooner: seven times what it took, kept for good.
+func TestMeasureBesideAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := tracetest.NewFleet(1, 1000)
+		specs := map[string]tracetest.Spec{
+			"slow": {Model: "slow", Memory: 600, Context: 60, Fixed: 5 * time.Second, Weights: 10 * time.Second},
+			"fast": {Model: "fast", Memory: 100, Context: 60, Fixed: 4 * time.Second, Weights: 3 * time.Second},
+		}
+		models := make([]actions.Model, 0, len(specs))
+		for name, s := range specs {
+			models = append(models, actions.Model{Name: name, Runtime: actions.Python, Resources: actions.Resources{GPUs: 1, GPUMemory: actions.Bytes(s.Memory)}})
+		}
+		measured := peaks{}
+		v := invoker.New(invoker.Config{
+			Catalog: catalogOf(models), Devices: f, Peaks: measured,
+			Start: func(ctx context.Context, m actions.Model, devices []string) (invoker.Instance, error) {
+				return f.Start(ctx, specs[m.Name], devices)
+			},
+		})
+		var wg sync.WaitGroup
+		for _, name := range []string{"slow", "fast"} {
+			wg.Go(func() {
+				if _, err := v.Invoke(t.Context(), actions.Request{Model: name, ID: "x", Args: []byte("0")}); err != nil {
+					t.Error(err)
+				}
+			})
+			time.Sleep(time.Second)
+		}
+		wg.Wait()
+		time.Sleep(time.Minute)
+		for name, s := range specs {
+			if got := measured[name]; got > s.Memory {
+				t.Errorf("%s: got %d bytes measured, it takes %d", name, got, s.Memory)
+			}
+		}
+		if err := errors.Join(v.Close(t.Context()), v.Check(), f.Err()); err != nil {
+			t.Error(err)
+		}
+	})
+}
