@@ -123,11 +123,16 @@ func TestSuspendHangs(t *testing.T) {
 			t.Errorf("%s: resume meanwhile: got %v, want Deadline", function, err)
 		}
 		cancel()
-		if err := c.Resume(t.Context(), 7); err != nil { // waits until the suspend has ended
-			t.Errorf("%s: resume: %v", function, err)
+		done, err := c.claim(t.Context(), 7) // until the suspend has ended
+		if err != nil {
+			t.Fatal(err)
 		}
 		if state, _ := c.cuda.state(7); state != stateRunning {
 			t.Errorf("%s: got state %d, want that it runs", function, state)
+		}
+		c.release(7, done)
+		if err := c.Resume(t.Context(), 7); err != nil {
+			t.Errorf("%s: resume: %v", function, err)
 		}
 		if err := c.Suspend(t.Context(), 8); err != nil {
 			t.Errorf("%s: another process: %v", function, err)

@@ -21,7 +21,7 @@ const childLibrary = "DEEPFN_TEST_GPU_LIBRARY"
 
 func TestMain(m *testing.M) {
 	if library := os.Getenv(childLibrary); library != "" {
-		serve(Open(Config{Library: library, MPSPipe: os.Getenv("CUDA_MPS_PIPE_DIRECTORY"), RetryAfter: 1}), os.Stdin, os.Stdout)
+		serve(library, os.Stdin, os.Stdout)
 		return
 	}
 	os.Exit(m.Run())
@@ -29,7 +29,8 @@ func TestMain(m *testing.M) {
 
 // An order is what a test asks of the process, a line of JSON.
 type order struct {
-	Op     string // "read", "changed" or "close"
+	Op     string // "read", "changed", "close", or "open", which is another monitor
+	Path   string // of the library to open
 	Millis int    // how long at most
 	Times  int    // how many at once
 }
@@ -45,13 +46,19 @@ type answer struct {
 	Elapsed time.Duration
 }
 
-// serve carries out the orders until there are no more.
-func serve(m *Monitor, in io.Reader, out io.Writer) {
+// serve carries out the orders, with a monitor of the library, until there are no more.
+func serve(library string, in io.Reader, out io.Writer) {
+	cfg := Config{Library: library, MPSPipe: os.Getenv("CUDA_MPS_PIPE_DIRECTORY"), RetryAfter: 1}
+	m := Open(cfg)
 	lines := json.NewDecoder(in)
 	for {
 		var o order
 		if lines.Decode(&o) != nil {
 			return
+		}
+		if o.Op == "open" {
+			cfg.Library = o.Path
+			m = Open(cfg)
 		}
 		_ = json.NewEncoder(out).Encode(obey(m, o))
 	}

@@ -88,6 +88,30 @@ func TestStates(t *testing.T) {
 	}
 }
 
+// TestAgain opens a library for a second time, and then another one, which is refused: the
+// functions of the first would be called.
+func TestAgain(t *testing.T) {
+	lib, other := gputest.NVML(t, gputest.Full), gputest.NVML(t, gputest.Old)
+	lib.Set(twoGPUs())
+	other.Set(twoGPUs())
+	c := startChild(t, lib.Path())
+	for range 3 {
+		if a := c.read(); a.State != Ready || len(a.Devices) != 2 {
+			t.Fatalf("got %s %s, want two devices", a.State, a.Reason)
+		}
+		c.do(order{Op: "close"})
+		c.do(order{Op: "open", Path: lib.Path()})
+	}
+	c.do(order{Op: "open", Path: other.Path()})
+	if a := c.read(); a.State != OtherLibrary || !strings.Contains(a.Reason, "another") {
+		t.Errorf("got %s %s, want %s", a.State, a.Reason, OtherLibrary)
+	}
+	c.do(order{Op: "open", Path: "/nowhere.so"})
+	if a := c.read(); a.State != NoLibrary {
+		t.Errorf("got %s %s, want %s", a.State, a.Reason, NoLibrary)
+	}
+}
+
 // TestOldLibrary reads what a library tells that has few functions, in their first versions.
 func TestOldLibrary(t *testing.T) {
 	lib := gputest.NVML(t, gputest.Old)

@@ -85,6 +85,9 @@ func TestPeaksBounded(t *testing.T) {
 			t.Fatalf("forgot what is in use, at %d", i)
 		}
 	}
+	if len(p.entries) > maxPeaks {
+		t.Errorf("got %d entries in memory, want %d at most", len(p.entries), maxPeaks)
+	}
 	closePeaks(t, p)
 	p = OpenPeaks(path, nil)
 	defer closePeaks(t, p)
