@@ -47,21 +47,25 @@ type rollout struct {
 
 // deployCommands are the commands about platforms.
 func deployCommands(s *settings) []*cobra.Command {
-	group := func(use, short string, sub *cobra.Command) *cobra.Command {
+	group := func(use, short string, subs ...*cobra.Command) *cobra.Command {
+		platforms := "is openwhisk"
+		if len(subs) > 1 {
+			platforms = "are openwhisk and node"
+		}
 		cmd := &cobra.Command{
 			Use: use, Short: short, Args: cobra.ArbitraryArgs,
 			RunE: func(cmd *cobra.Command, args []string) error {
 				if len(args) > 0 {
-					return usageError{fmt.Errorf("%s: there is no platform %q; there is openwhisk", cmd.CommandPath(), args[0])}
+					return usageError{fmt.Errorf("%s: there is no platform %q; there %s", cmd.CommandPath(), args[0], platforms)}
 				}
 				return cmd.Help()
 			},
 		}
-		cmd.AddCommand(sub)
+		cmd.AddCommand(subs...)
 		return cmd
 	}
 	return []*cobra.Command{
-		group("deploy", "Puts models on a platform", deployCommand(s)),
+		group("deploy", "Puts models on a platform", deployCommand(s), deployNodeCommand(s)),
 		group("undeploy", "Removes from a platform what was deployed", undeployCommand(s)),
 		group("status", "Shows what is deployed on a platform, and whether it is what is here", statusCommand(s)),
 		group("logs", "Shows the logs of a model on a platform", logsCommand(s)),
