@@ -115,9 +115,7 @@ func (s *Server) invoke(ctx context.Context, c *call, m actions.Model) error {
 	c.request.Accept = c.accept
 	c.request.Limit, c.request.Begin = termsOf(ctx).limit, termsOf(ctx).begin
 	c.response, err = s.cfg.Invoker.Invoke(ctx, c.request)
-	if s.cfg.Tracer != nil {
-		c.returned = time.Now()
-	}
+	c.returned = s.traceTime()
 	if err = c.addBegun(err); err != nil {
 		return err
 	}

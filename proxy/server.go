@@ -188,9 +188,6 @@ func (s *Server) serve(ctx context.Context, fc *fasthttp.RequestCtx) {
 	defer func() { s.bodies.give(r.taken) }()
 	defer s.survive(ctx, fc)
 	s.request(fc, &r)
-	if s.cfg.Tracer != nil {
-		r.arrived = time.Now()
-	}
 	if expect := fc.Request.Header.Peek("Expect"); len(expect) > 0 && !strings.EqualFold(string(expect), "100-continue") {
 		s.send(fc, r.id, jsonResponse(http.StatusExpectationFailed, errorBody{
 			Error: fmt.Sprintf("the server does not know Expect: %s", short(string(expect))), Code: actions.Unsupported,
@@ -260,6 +257,7 @@ func (s *Server) request(fc *fasthttp.RequestCtx, r *request) {
 		id:          cleanID(string(h.Peek("X-Request-Id"))),
 		peek:        h,
 		loopback:    s.loopback.Load(),
+		arrived:     s.traceTime(),
 	}
 	if r.id == "" {
 		r.id = s.newID()
@@ -352,13 +350,7 @@ func (s *Server) send(fc *fasthttp.RequestCtx, id string, resp response) {
 	if resp.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(resp.retryAfter))
 	}
-	if resp.timing.From != "" {
-		h.Set("Deepfn-Start", string(resp.timing.From))
-	}
-	var timing [96]byte
-	if text := appendServerTiming(timing[:0], &resp.timing); len(text) > 0 {
-		h.SetBytesV("Server-Timing", text)
-	}
+	sendTiming(h, &resp.timing)
 	if resp.contentType != jsonType {
 		h.Set("X-Content-Type-Options", "nosniff") // a model's file runs in nobody's browser
 	}
@@ -370,6 +362,16 @@ func (s *Server) send(fc *fasthttp.RequestCtx, id string, resp response) {
 		return
 	}
 	fc.Response.SetBodyRaw(resp.body)
+}
+
+// sendTiming writes what an invocation took into the header of its answer.
+func sendTiming(h *fasthttp.ResponseHeader, t *actions.Timing) {
+	if t.From != "" {
+		h.Set("Deepfn-Start", string(t.From))
+	}
+	if text := appendServerTiming(make([]byte, 0, 96), t); len(text) > 0 {
+		h.SetBytesV("Server-Timing", text)
+	}
 }
 
 // malformed answers a request that could not be read, and closes the connection.

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/actions/whisk"
 )
@@ -220,5 +222,21 @@ func TestTimingOfTheAPI(t *testing.T) {
 		if got.status >= 300 || got.timing != want {
 			t.Errorf("%s: got %d %s %+v, want %+v", path, got.status, got.body, got.timing, want)
 		}
+	}
+}
+
+// BenchmarkTiming is what a request's header and its answer's two cost beside all else.
+func BenchmarkTiming(b *testing.B) {
+	var fc fasthttp.RequestCtx
+	fc.Request.Header.Set("Content-Type", jsonType)
+	fc.Request.Header.Set("User-Agent", "bench")
+	c := call{known: true, protocol: openwhisk, response: actions.Response{Timing: actions.Timing{From: actions.TierWarm, Queue: 12345, Run: 1234567}}}
+	b.ReportAllocs()
+	for b.Loop() {
+		r := request{peek: &fc.Request.Header, header: headersOf()}
+		r.trace = r.traceContext()
+		r.note(&c, nil)
+		fc.Response.Header.Reset()
+		sendTiming(&fc.Response.Header, &r.account.timing)
 	}
 }

@@ -20,6 +20,14 @@ type Tracer interface {
 		own actions.Trace, end func(at time.Time, failure string, attributes map[string]any))
 }
 
+// traceTime is the time for a span, zero when there will be none.
+func (s *Server) traceTime() time.Time {
+	if s.cfg.Tracer == nil {
+		return time.Time{}
+	}
+	return time.Now()
+}
+
 // otherMethod is what the semantic conventions call a method that HTTP does not have.
 const otherMethod = "_OTHER"
 

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/deepfn/deepfn/actions"
 )
@@ -96,9 +95,7 @@ func (s *Server) isFunction(ctx context.Context, c *call, m actions.Model) (bool
 	}
 	c.begun.Logs, c.begun.Timing = begun.Logs, begun.Timing
 	c.response = c.begun // if no other call follows
-	if s.cfg.Tracer != nil {
-		c.returned = time.Now()
-	}
+	c.returned = s.traceTime()
 	return d.Function, nil
 }
 
