@@ -473,6 +473,7 @@ func TestNodeBreaksTheProtocol(t *testing.T) {
 
 // welcomeAnd is a node that welcomes a relay, answers its first call, and closes.
 func welcomeAnd(t *testing.T, conn *net.UnixConn, answer func(id uint64, responses []byte) []byte) {
+	t.Helper()
 	mem, err := worker.NewMemory(2, 1<<20+extraRoom)
 	if err != nil {
 		t.Error(err)
