@@ -1,13 +1,14 @@
 # What there is to do here. `make run` and `make test` set up all that is missing.
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: build run test race lint fuzz bench image ready clean help
+.PHONY: build run test race lint fuzz bench soak image ready clean help
 
 MODELS    := ocr-line text-angle ./examples/own-model
 PYTHONS   := digits ocr demo
 LISTEN    ?= 127.0.0.1:$(or $(PORT),8080)
 FUZZTIME  ?= 20s
 BENCHTIME ?= 1s
+SOAK      ?= 10m
 BENCH     ?= .
 PACKAGES  ?= ./...
 SOURCES   := go.mod go.sum $(shell find actions cmd proxy runtime -type f -not -name '*_test.go' -not -path '*/testdata/*' -not -path '*/tests/*' -not -path '*/__pycache__/*')
@@ -52,6 +53,9 @@ fuzz: ready ## each fuzz target for FUZZTIME
 
 bench: ready ## every benchmark, or BENCH=pattern in PACKAGES
 	$(TESTENV) go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem $(PACKAGES)
+
+soak: ready ## 50 relays on one node for SOAK, with all that can happen to them
+	$(TESTENV) DEEPFN_TEST_SOAK=$(SOAK) go test -count 1 -timeout 60m -run '^TestSoak$$' -v ./cmd/deepfn
 
 image: ## the container image deepfn:latest
 	docker build -t deepfn .

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -127,10 +128,12 @@ func (h *house) openPool(s *poolSettings, models invoker.Catalog, exceptions fun
 		return invoker.New(cfg), func() {}
 	}
 	h.placed = true
+	h.checkpoint = gpu.OpenCheckpoint(gpu.CheckpointConfig{Library: h.libcuda})
+	peaks := gpu.OpenPeaks(filepath.Join(h.data, "peaks.json"), h.log)
 	monitor := gpu.Open(gpu.Config{
 		Library: h.nvml, MPSPipe: h.getenv("CUDA_MPS_PIPE_DIRECTORY"), TimeSliced: gpu.TimeSliced(h.getenv), Log: h.log,
 	})
-	cfg.Devices, cfg.Demand = monitor, h.demand
+	cfg.Devices, cfg.Demand, cfg.Peaks = monitor, h.demand, peaks
 	cfg.Headroom, cfg.HostMemory = headroomOf(s.headroom), hostMemoryOf(s.hostMemory)
 	cfg.Residency, cfg.ReleaseTime, cfg.DeviceCalls = s.residency, s.release, s.deviceCalls
 	if s.residency == 0 {
@@ -139,7 +142,12 @@ func (h *house) openPool(s *poolSettings, models invoker.Catalog, exceptions fun
 	if s.deviceCalls == 0 {
 		cfg.DeviceCalls = -1
 	}
-	return invoker.New(cfg), func() { _ = monitor.Close() }
+	return invoker.New(cfg), func() {
+		_ = monitor.Close()
+		if err := peaks.Close(); err != nil {
+			h.log.Warn("what was measured of the models is not kept", "error", err)
+		}
+	}
 }
 
 // mayHaveGPU says whether it is worth to look for GPUs: nothing is looked for that takes time

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"sync"
 
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/runtime/invoker"
@@ -11,24 +12,56 @@ import (
 // An instance is a worker as the pool sees it.
 type instance struct {
 	*worker.Worker
-	origin    actions.Tier
-	onDevices bool
+	origin     actions.Tier
+	onDevices  bool
+	checkpoint checkpointer // nil without one
+
+	mu           sync.Mutex // guards checkpointed
+	checkpointed bool       // the driver has suspended the process, in which nothing answers now
+}
+
+// A checkpointer suspends and resumes processes from outside; *gpu.Checkpoint is one.
+type checkpointer interface {
+	Supported() error
+	Suspend(ctx context.Context, pid int) error
+	Resume(ctx context.Context, pid int) error
 }
 
 // Origin says where the model's files were when it was started.
 func (i *instance) Origin() actions.Tier { return i.origin }
 
 // Suspend has the model leave its devices: by its own hooks, which leave the process its
-// context.
+// context, else by the driver's checkpoint, which does not.
 func (i *instance) Suspend(ctx context.Context) (invoker.Suspended, error) {
 	if !i.onDevices {
 		return invoker.Suspended{}, actions.Errorf(actions.Unsupported, "it is on no device")
 	}
 	host, err := i.Worker.Suspend(ctx)
-	if err != nil {
+	if err == nil {
+		return invoker.Suspended{Host: host, Device: contextMemory}, nil
+	}
+	if actions.CodeOf(err) != actions.Unsupported || i.checkpoint == nil || i.checkpoint.Supported() != nil {
 		return invoker.Suspended{}, err
 	}
-	return invoker.Suspended{Host: host, Device: contextMemory}, nil
+	if err := i.checkpoint.Suspend(ctx, i.PID()); err != nil {
+		return invoker.Suspended{}, err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.checkpointed = true
+	return invoker.Suspended{}, nil
+}
+
+// Resume takes that back, in the same way.
+func (i *instance) Resume(ctx context.Context) error {
+	i.mu.Lock()
+	checkpointed := i.checkpointed
+	i.checkpointed = false
+	i.mu.Unlock()
+	if checkpointed {
+		return i.checkpoint.Resume(ctx, i.PID())
+	}
+	return i.Worker.Resume(ctx)
 }
 
 // weightPaths are the files and folders in which the weights of a model are; what it has learned

@@ -14,6 +14,7 @@ import (
 	"github.com/deepfn/deepfn/actions/environment"
 	"github.com/deepfn/deepfn/proxy"
 	"github.com/deepfn/deepfn/runtime/controller"
+	"github.com/deepfn/deepfn/runtime/gpu"
 	"github.com/deepfn/deepfn/runtime/onnx"
 	"github.com/deepfn/deepfn/runtime/worker/launcher"
 )
@@ -29,6 +30,9 @@ type house struct {
 	maxPayload int64
 	// placed says that instances are placed on GPUs, which others do not see then.
 	placed bool
+	// checkpoint is the driver's way to suspend a process; nil where instances are not
+	// placed.
+	checkpoint *gpu.Checkpoint
 	// fork says that there may be more than one instance of a model, so that a fork
 	// server for Python models is worth its memory.
 	fork bool

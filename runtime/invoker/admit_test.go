@@ -339,7 +339,7 @@ func TestWant(t *testing.T) {
 		v, f := newGPUFleet(Config{IdleTime: time.Minute}, map[string]int64{"a": 50, "b": 50, "none": 0}, 80)
 		defer f.finish(t, v)
 		for _, model := range []string{"a", "none", "b"} {
-			if err := v.Want(t.Context(), model, 1); err != nil {
+			if err := errors.Join(v.Want(t.Context(), model, 1), v.Await(t.Context(), model)); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -224,7 +224,7 @@ func (v *Invoker) Keep(ctx context.Context, model string, n int) error {
 	return nil
 }
 
-// Want is Warm as long as nobody needs the memory: the instances do not expire, but they are
+// Want is Keep as long as nobody needs the memory: the instances do not expire, but they are
 // given up for a request of another model, and then replaced when there is room. Ready does not
 // look at them.
 func (v *Invoker) Want(ctx context.Context, model string, n int) error {
@@ -233,6 +233,16 @@ func (v *Invoker) Want(ctx context.Context, model string, n int) error {
 		return err
 	}
 	p.want(n)
+	return nil
+}
+
+// Await returns when an instance of the model can answer, as Warm does, and starts one if there
+// is none.
+func (v *Invoker) Await(ctx context.Context, model string) error {
+	p, err := v.pool(ctx, model)
+	if err != nil {
+		return err
+	}
 	return p.warm(ctx)
 }
 
