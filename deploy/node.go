@@ -23,7 +23,7 @@ func NodePlatforms() []string { return []string{Kubernetes, Knative, OpenWhisk} 
 const imageUser = 10001
 
 // tokenPath is where the token is in a container.
-const tokenPath = "/etc/deepfn/token"
+const tokenPath = "/etc/deepfn/token" // #nosec G101 -- a path
 
 // A NodeDeployment is a node runtime on each node of a platform, and its relays.
 type NodeDeployment struct {

@@ -80,10 +80,10 @@ func (r *Relay) on(ctx context.Context, l *link, q *request, began time.Time) (a
 	if q.typ == frameAsk && q.what.quick() {
 		lanes = l.asking
 	}
-	if err := r.queue(len(lanes) == 0); err != nil {
+	if err := r.queue(lanes.full()); err != nil {
 		return actions.Response{}, nil, err
 	}
-	n, err := l.reserve(ctx, lanes)
+	n, err := lanes.take(ctx, l.gone, l.retired)
 	r.unqueue()
 	if err != nil {
 		return actions.Response{}, nil, err
@@ -124,7 +124,7 @@ func (l *link) call(ctx context.Context, q *request) (actions.Response, error) {
 	if q.what.quick() {
 		lanes = l.asking
 	}
-	n, err := l.reserve(ctx, lanes)
+	n, err := lanes.take(ctx, l.gone, l.retired)
 	if err != nil {
 		return actions.Response{}, err
 	}

@@ -24,8 +24,9 @@ type link struct {
 	limit int
 	ttl   time.Duration
 	// free has the lanes for calls, asking has the lane for questions.
-	free, asking chan int
-	lanes        []lane
+	free   *lanes
+	asking *lanes
+	lanes  []lane
 	// gone is closed when nothing will come any more, retired when the node takes no more
 	// calls.
 	gone, retired chan struct{}
@@ -59,15 +60,11 @@ func newLink(w welcomed) (*link, error) {
 	n := w.mem.Lanes()
 	l := &link{
 		wire: wire, mem: w.mem, limit: w.limit, ttl: w.ttl, lanes: make([]lane, n),
-		free: make(chan int, n-1), asking: make(chan int, 1), gone: make(chan struct{}), retired: make(chan struct{}),
+		free: newLanes(n - 1), asking: &lanes{idle: []int{n - 1}}, gone: make(chan struct{}), retired: make(chan struct{}),
 	}
 	for i := range l.lanes {
 		l.lanes[i].answer = make(chan frame, 1)
-		if i < n-1 {
-			l.free <- i
-		}
 	}
-	l.asking <- n - 1
 	return l, nil
 }
 
@@ -215,25 +212,6 @@ func (l *link) freeLocked() {
 	}
 }
 
-// reserve waits for a lane.
-func (l *link) reserve(ctx context.Context, lanes chan int) (int, error) {
-	select {
-	case n := <-lanes:
-		return n, nil
-	default:
-	}
-	select {
-	case n := <-lanes:
-		return n, nil
-	case <-l.gone:
-		return 0, errUnsent
-	case <-l.retired:
-		return 0, errUnsent
-	case <-ctx.Done():
-		return 0, leftError(ctx)
-	}
-}
-
 // give gives back a lane, and the pages of its request and of an answer of size bytes.
 func (l *link) give(n int, size uint64) {
 	l.mu.Lock()
@@ -243,10 +221,10 @@ func (l *link) give(n int, size uint64) {
 	l.mu.Unlock()
 	l.mem.Trim(n, request, size)
 	if n == len(l.lanes)-1 {
-		l.asking <- n
+		l.asking.give(n)
 		return
 	}
-	l.free <- n
+	l.free.give(n)
 }
 
 // post sends a call, with the next id.

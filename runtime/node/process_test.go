@@ -28,6 +28,9 @@ const (
 	// prints "ok" or the error. It prints the name first.
 	modeRelay = "relay"
 
+	// modeEcho sends what it reads from descriptor 3 to descriptor 4.
+	modeEcho = "echo"
+
 	// shortTTL is the time to live of the leases of such a node.
 	shortTTL = 300 * time.Millisecond
 )
@@ -40,6 +43,8 @@ func processMain() {
 		nodeMain(socket)
 	case modeRelay:
 		relayMain(socket)
+	case modeEcho:
+		echoMain()
 	default:
 		return
 	}
@@ -79,6 +84,19 @@ func relayMain(socket string) {
 			continue
 		}
 		fmt.Println("ok")
+	}
+}
+
+func echoMain() {
+	in, out := os.NewFile(3, "in"), os.NewFile(4, "out")
+	var b [frameSize]byte
+	for {
+		if _, err := io.ReadFull(in, b[:]); err != nil {
+			return
+		}
+		if _, err := out.Write(b[:]); err != nil {
+			return
+		}
 	}
 }
 
@@ -144,6 +162,16 @@ func (p *process) signal(s syscall.Signal) {
 	}
 }
 
+// stop freezes the process, and returns when it is frozen.
+func (p *process) stop() {
+	p.tb.Helper()
+	p.signal(syscall.SIGSTOP)
+	var status syscall.WaitStatus
+	if _, err := syscall.Wait4(p.cmd.Process.Pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
+		p.tb.Fatalf("got %v, %v; want a process that is stopped", status, err)
+	}
+}
+
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait()
@@ -189,7 +217,7 @@ func TestRelayIsFrozenPastItsLease(t *testing.T) {
 	relay.wantLine("ok")
 	relay.call("hang")
 	eventually(t, "the call", func() bool { return running.Load() == 1 })
-	relay.signal(syscall.SIGSTOP)
+	relay.stop()
 	eventually(t, "the end of its lease", func() bool { return running.Load() == 0 && s.Relays() == 0 && mappings(t) <= maps })
 	relay.signal(syscall.SIGCONT)
 	if got := relay.line(); !strings.Contains(got, "not sent again") {
@@ -207,7 +235,7 @@ func TestIdleRelayIsFrozenPastItsLease(t *testing.T) {
 	relay := startProcess(t, modeRelay, s.path)
 	relay.call("m")
 	relay.wantLine("ok")
-	relay.signal(syscall.SIGSTOP)
+	relay.stop()
 	eventually(t, "the end of its lease", func() bool { return s.Relays() == 0 })
 	if _, err := fmt.Fprintln(relay.in, "m"); err != nil {
 		t.Fatal(err)
@@ -230,7 +258,7 @@ func TestRelayIsFrozenBriefly(t *testing.T) {
 	relay := startProcess(t, modeRelay, s.path)
 	relay.call("m")
 	<-began
-	relay.signal(syscall.SIGSTOP)
+	relay.stop()
 	close(release)
 	relay.signal(syscall.SIGCONT)
 	relay.wantLine("ok")
@@ -294,7 +322,7 @@ func TestNodeIsFrozen(t *testing.T) {
 	if _, err := r.Invoke(t.Context(), actions.Request{Model: "m"}); err != nil {
 		t.Fatal(err)
 	}
-	n.signal(syscall.SIGSTOP)
+	n.stop()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	_, err := r.Invoke(ctx, actions.Request{Model: "m"})
