@@ -224,7 +224,9 @@ func (s *soak) driver(stop chan struct{}) {
 		for _, pid := range s.node.descendants() {
 			w, ok := known[pid]
 			if !ok {
-				w = readWorker(pid)
+				if w = readWorker(pid); w.memory == 0 { // another process, or not yet what it will be
+					continue
+				}
 				known[pid] = w
 			}
 			for i := range state.GPUs {
@@ -509,7 +511,9 @@ func (s *soak) settled(before holding) {
 	t.Helper()
 	var now holding
 	var workers int
-	defer func() { t.Logf("the node before the relays came: %+v; after they had gone: %+v with %d idle workers", before, now, workers) }()
+	defer func() {
+		t.Logf("the node before the relays came: %+v; after they had gone: %+v with %d idle workers", before, now, workers)
+	}()
 	eventually(t, "all given back", func() bool {
 		s.mu.Lock()
 		workers = len(s.workers)
