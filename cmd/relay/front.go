@@ -85,8 +85,10 @@ func (fr *Front) Resolve(f *pflag.FlagSet, getenv func(string) string) error {
 	switch {
 	case fr.MaxBody < 1 || fr.MaxBody > maxMaxBody:
 		return usagef("--max-body %d: want 1 to %d bytes", fr.MaxBody, int64(maxMaxBody))
-	case fr.Grace < 0 || fr.PayloadLimit < 0:
-		return UsageError{errors.New("--grace and --payload-limit want 0 or more")}
+	case fr.PayloadLimit < 0:
+		return UsageError{errors.New("--payload-limit wants 0 or more")}
+	case fr.Grace < 0:
+		return UsageError{errors.New("--grace wants 0 or more")}
 	}
 	return errors.Join(fr.resolveEndpoints(f, getenv), fr.resolveBasePath(f, getenv))
 }
@@ -159,7 +161,7 @@ func number(f *pflag.FlagSet, getenv func(string) string, flag, name string, val
 	}
 	n, err := strconv.ParseInt(v, 10, 64)
 	if err != nil {
-		return usagef("%s=%s: want a number", name, v)
+		return usagef("%s=%s: want a number of bytes", name, v)
 	}
 	*value = n
 	return nil
