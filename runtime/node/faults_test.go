@@ -64,8 +64,15 @@ func TestNodeMustKnowTheToken(t *testing.T) {
 		}
 		defer mem.Close()
 		requests, responses := mem.Files()
-		_ = send(conn, &greeting{typ: frameWelcome, lanes: 2, limit: 1 << 20, ttl: 1000}, int(requests.Fd()), int(responses.Fd()))
-		_, _ = conn.Read(make([]byte, 1))
+		p, err := newPipes()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_ = send(conn, &greeting{typ: frameWelcome, lanes: 2, limit: 1 << 20, ttl: 1000}, requests, responses, p.theirIn, p.theirOut)
+		p.closeTheirs()
+		defer p.closeOurs()
+		_, _ = p.in.Read(make([]byte, 1))
 	})
 	r := relayTo(t, RelayConfig{Path: path, Token: token("a secret of the two"), Patience: 200 * time.Millisecond})
 	_, err := r.Invoke(t.Context(), actions.Request{Model: "m"})
@@ -215,7 +222,7 @@ func fakeNode(t *testing.T, serve func(*net.UnixConn)) (path string) {
 }
 
 // memfile makes a memory file of a size, with seals or without.
-func memfile(t *testing.T, size int64, seals int) int {
+func memfile(t *testing.T, size int64, seals int) *os.File {
 	t.Helper()
 	fd, err := unix.MemfdCreate("test", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err == nil {
@@ -227,8 +234,9 @@ func memfile(t *testing.T, size int64, seals int) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = unix.Close(fd) })
-	return fd
+	f := os.NewFile(uintptr(fd), "test")
+	t.Cleanup(func() { _ = f.Close() })
+	return f
 }
 
 // TestMemoryOfTheNode has nodes that send memory which a relay must not map.
@@ -236,28 +244,32 @@ func TestMemoryOfTheNode(t *testing.T) {
 	const limit, area = 1 << 20, 64 << 10
 	const lane = limit + extraRoom
 	const all = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL
-	pipe := make([]int, 2)
-	if err := unix.Pipe2(pipe, unix.O_CLOEXEC); err != nil {
+	p, err := newPipes()
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		p.closeOurs()
+		p.closeTheirs()
+	})
 	for _, test := range []struct {
 		name    string
-		files   func() []int
+		files   func() []*os.File
 		welcome greeting
 	}{
-		{"unsealed requests", func() []int { return []int{memfile(t, area+2*lane, 0), memfile(t, 2*lane, all)} }, greeting{lanes: 2, limit: limit, ttl: 1000}},
-		{"unsealed responses", func() []int { return []int{memfile(t, area+2*lane, all), memfile(t, 2*lane, 0)} }, greeting{lanes: 2, limit: limit, ttl: 1000}},
-		{"seals that can be taken back", func() []int {
-			return []int{memfile(t, area+2*lane, all), memfile(t, 2*lane, unix.F_SEAL_GROW|unix.F_SEAL_SEAL)}
+		{"unsealed requests", func() []*os.File { return []*os.File{memfile(t, area+2*lane, 0), memfile(t, 2*lane, all)} }, greeting{lanes: 2, limit: limit, ttl: 1000}},
+		{"unsealed responses", func() []*os.File { return []*os.File{memfile(t, area+2*lane, all), memfile(t, 2*lane, 0)} }, greeting{lanes: 2, limit: limit, ttl: 1000}},
+		{"seals that can be taken back", func() []*os.File {
+			return []*os.File{memfile(t, area+2*lane, all), memfile(t, 2*lane, unix.F_SEAL_GROW|unix.F_SEAL_SEAL)}
 		}, greeting{lanes: 2, limit: limit, ttl: 1000}},
-		{"too short", func() []int { return []int{memfile(t, area+lane, all), memfile(t, 2*lane, all)} }, greeting{lanes: 2, limit: limit, ttl: 1000}},
-		{"no memory", func() []int { return []int{pipe[0], pipe[1]} }, greeting{lanes: 2, limit: limit, ttl: 1000}},
-		{"one file", func() []int { return []int{memfile(t, area+2*lane, all)} }, greeting{lanes: 2, limit: limit, ttl: 1000}},
-		{"no file", func() []int { return nil }, greeting{lanes: 2, limit: limit, ttl: 1000}},
-		{"many lanes", func() []int { return []int{memfile(t, area+2*lane, all), memfile(t, 2*lane, all)} }, greeting{lanes: 1 << 30, limit: limit, ttl: 1000}},
-		{"no lanes", func() []int { return []int{memfile(t, area, all), memfile(t, 0, all)} }, greeting{lanes: 0, limit: limit, ttl: 1000}},
-		{"endless lanes", func() []int { return []int{memfile(t, area, all), memfile(t, 0, all)} }, greeting{lanes: 64, limit: 1 << 63, ttl: 1000}},
-		{"no time", func() []int { return []int{memfile(t, area+2*lane, all), memfile(t, 2*lane, all)} }, greeting{lanes: 2, limit: limit}},
+		{"too short", func() []*os.File { return []*os.File{memfile(t, area+lane, all), memfile(t, 2*lane, all)} }, greeting{lanes: 2, limit: limit, ttl: 1000}},
+		{"no memory", func() []*os.File { return []*os.File{p.in, p.out} }, greeting{lanes: 2, limit: limit, ttl: 1000}},
+		{"one file", func() []*os.File { return []*os.File{memfile(t, area+2*lane, all)} }, greeting{lanes: 2, limit: limit, ttl: 1000}},
+		{"no file", func() []*os.File { return nil }, greeting{lanes: 2, limit: limit, ttl: 1000}},
+		{"many lanes", func() []*os.File { return []*os.File{memfile(t, area+2*lane, all), memfile(t, 2*lane, all)} }, greeting{lanes: 1 << 30, limit: limit, ttl: 1000}},
+		{"no lanes", func() []*os.File { return []*os.File{memfile(t, area, all), memfile(t, 0, all)} }, greeting{lanes: 0, limit: limit, ttl: 1000}},
+		{"endless lanes", func() []*os.File { return []*os.File{memfile(t, area, all), memfile(t, 0, all)} }, greeting{lanes: 64, limit: 1 << 63, ttl: 1000}},
+		{"no time", func() []*os.File { return []*os.File{memfile(t, area+2*lane, all), memfile(t, 2*lane, all)} }, greeting{lanes: 2, limit: limit}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			files := test.files()
@@ -268,7 +280,7 @@ func TestMemoryOfTheNode(t *testing.T) {
 				_, _ = receive(conn, frameHello)
 				welcome := test.welcome
 				welcome.typ = frameWelcome
-				_ = send(conn, &welcome, files...)
+				_ = send(conn, &welcome, append(files, p.theirIn, p.theirOut)...)
 				_, _ = conn.Read(make([]byte, 1))
 			})
 			before := openFiles(t)
@@ -312,8 +324,7 @@ func hostile(t *testing.T, path string) welcomed {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = w.conn.Close()
-		w.mem.Close()
+		w.close()
 	})
 	return w
 }
@@ -384,11 +395,11 @@ func TestRelayBreaksTheProtocol(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := hostile(t, s.path)
-			if _, err := w.conn.Write(write(w)); err != nil {
+			if _, err := w.out.Write(write(w)); err != nil {
 				t.Fatal(err)
 			}
-			_ = w.conn.SetReadDeadline(time.Now().Add(patience))
-			if _, err := io.Copy(io.Discard, w.conn); errors.Is(err, os.ErrDeadlineExceeded) {
+			_ = w.in.SetReadDeadline(time.Now().Add(patience))
+			if _, err := io.Copy(io.Discard, w.in); errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Error("the relay keeps its connection")
 			}
 			eventually(t, "the honest relay alone", func() bool { return s.Relays() == 1 })
@@ -403,10 +414,10 @@ func TestRelayBreaksTheProtocol(t *testing.T) {
 func TestRelayThatDoesNotRead(t *testing.T) {
 	s := serve(t, Config{})
 	w := hostile(t, s.path)
-	_ = w.conn.SetWriteDeadline(time.Now().Add(patience))
+	_ = w.out.SetWriteDeadline(time.Now().Add(patience))
 	beat := bytesOf(frame{typ: frameBeat})
 	for {
-		if _, err := w.conn.Write(beat); errors.Is(err, os.ErrDeadlineExceeded) {
+		if _, err := w.out.Write(beat); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatal("the node waits for the relay")
 		} else if err != nil {
 			break
@@ -431,8 +442,7 @@ func TestSilentRelays(t *testing.T) {
 	eventually(t, "a place", func() bool {
 		w, err := meet(t.Context(), s.path, nil)
 		if err == nil {
-			_ = w.conn.Close()
-			w.mem.Close()
+			w.close()
 		}
 		return err == nil
 	})
@@ -483,9 +493,16 @@ func welcomeAnd(t *testing.T, conn *net.UnixConn, answer func(id uint64, respons
 	_ = send(conn, &greeting{typ: frameChallenge})
 	_, _ = receive(conn, frameHello)
 	requests, responses := mem.Files()
-	_ = send(conn, &greeting{typ: frameWelcome, lanes: 2, limit: 1 << 20, ttl: 10_000}, int(requests.Fd()), int(responses.Fd()))
+	p, err := newPipes()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	_ = send(conn, &greeting{typ: frameWelcome, lanes: 2, limit: 1 << 20, ttl: 10_000}, requests, responses, p.theirIn, p.theirOut)
+	p.closeTheirs()
+	defer p.closeOurs()
 	var b [frameSize]byte
-	if _, err := io.ReadFull(conn, b[:]); err != nil {
+	if _, err := io.ReadFull(p.in, b[:]); err != nil {
 		return // the relay came once more
 	}
 	f, err := parseFrame(&b)
@@ -493,7 +510,7 @@ func welcomeAnd(t *testing.T, conn *net.UnixConn, answer func(id uint64, respons
 		t.Error(err)
 		return
 	}
-	_, _ = conn.Write(answer(f.id, mem.Response(0)))
+	_, _ = p.out.Write(answer(f.id, mem.Response(0)))
 }
 
 // TestNothingLeaks connects and ends many relays in the middle of calls.
@@ -513,11 +530,10 @@ func TestNothingLeaks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.conn.Write(bytesOf(frame{typ: frameCall, id: 1, parts: uint32(parts), length: uint64(n)})); err != nil {
+		if _, err := w.out.Write(bytesOf(frame{typ: frameCall, id: 1, parts: uint32(parts), length: uint64(n)})); err != nil {
 			t.Fatal(err)
 		}
-		_ = w.conn.Close()
-		w.mem.Close()
+		w.close()
 	}
 	eventually(t, "no lease", func() bool { return s.Relays() == 0 })
 	eventually(t, "what there was before", func() bool {
@@ -593,14 +609,13 @@ func FuzzRelay(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer w.mem.Close()
+		defer w.close()
 		copy(w.mem.Request(0), payload)
-		_, _ = w.conn.Write(sent)
-		_ = w.conn.CloseWrite()
-		_ = w.conn.SetReadDeadline(time.Now().Add(patience))
-		if _, err := io.Copy(io.Discard, w.conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		_, _ = w.out.Write(sent)
+		_ = w.out.Close()
+		_ = w.in.SetReadDeadline(time.Now().Add(patience))
+		if _, err := io.Copy(io.Discard, w.in); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Error("the node keeps a relay that has ended")
 		}
-		_ = w.conn.Close()
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -57,8 +58,14 @@ func (n *Node) greet(conn *net.UnixConn) (*lease, error) {
 		}
 		return nil, actions.Errorf(actions.Unauthorized, "the relay has another token than the node; give both the same --token-file")
 	}
-	l, err := newLease(n, conn)
+	p, err := newPipes()
 	if err != nil {
+		return nil, err
+	}
+	defer p.closeTheirs()
+	l, err := newLease(n, p.in, p.out)
+	if err != nil {
+		p.closeOurs()
 		return nil, err
 	}
 	welcome := greeting{
@@ -66,23 +73,41 @@ func (n *Node) greet(conn *net.UnixConn) (*lease, error) {
 		proof: prove(token, "node", &challenge.nonce, &hello.nonce),
 	}
 	requests, responses := l.mem.Files()
-	err = send(conn, &welcome, int(requests.Fd()), int(responses.Fd()))
-	if err == nil {
-		err = conn.SetDeadline(time.Time{})
-	}
-	if err != nil {
+	if err := send(conn, &welcome, requests, responses, p.theirIn, p.theirOut); err != nil {
 		l.mem.Close()
+		p.closeOurs()
 		return nil, err
 	}
 	return l, nil
 }
 
+// pipes are two pipes: what one side writes to its out, the other reads from its in.
+type pipes struct{ in, out, theirIn, theirOut *os.File }
+
+func newPipes() (p pipes, err error) {
+	if p.in, p.theirOut, err = os.Pipe(); err != nil {
+		return p, err
+	}
+	if p.theirIn, p.out, err = os.Pipe(); err != nil {
+		_, _ = p.in.Close(), p.theirOut.Close()
+	}
+	return p, err
+}
+
+func (p pipes) closeOurs()   { _, _ = p.in.Close(), p.out.Close() }
+func (p pipes) closeTheirs() { _, _ = p.theirIn.Close(), p.theirOut.Close() }
+
 // A welcomed is what a relay has after the handshake.
 type welcomed struct {
-	conn  *net.UnixConn
-	mem   *worker.Memory
-	limit int
-	ttl   time.Duration
+	in, out *os.File
+	mem     *worker.Memory
+	limit   int
+	ttl     time.Duration
+}
+
+func (w *welcomed) close() {
+	_, _ = w.in.Close(), w.out.Close()
+	w.mem.Close()
 }
 
 // meet is the relay's side of the handshake, and connects before that. An *actions.Error
@@ -100,12 +125,9 @@ func meet(ctx context.Context, path string, token []byte) (welcomed, error) {
 	if !ok {
 		return welcomed{}, errors.Join(fmt.Errorf("the socket is a %T", c), c.Close())
 	}
+	defer func() { _ = conn.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	w, err := answer(conn, token)
-	if err != nil {
-		return welcomed{}, errors.Join(err, conn.Close())
-	}
-	return w, nil
+	return answer(conn, token)
 }
 
 // answer does what a relay has to do before it is welcome.
@@ -131,8 +153,8 @@ func answer(conn *net.UnixConn, token []byte) (welcomed, error) {
 	}
 	ttl := time.Duration(welcome.ttl) * time.Millisecond
 	switch {
-	case len(files) != 2:
-		err = fmt.Errorf("%d descriptors came with the welcome, not 2", len(files))
+	case len(files) != 4:
+		err = fmt.Errorf("%d descriptors came with the welcome, not 4", len(files))
 	case !proves(welcome.proof, prove(token, "node", &challenge.nonce, &hello.nonce)):
 		err = actions.Errorf(actions.Unauthorized, "the node does not know the token of the relay; give both the same --token-file")
 	case welcome.lanes < 2 || welcome.limit == 0 || welcome.limit > maxLimit || ttl < beats*time.Millisecond || ttl > maxTTL:
@@ -145,12 +167,11 @@ func answer(conn *net.UnixConn, token []byte) (welcomed, error) {
 		return welcomed{}, err
 	}
 	mem, err := worker.OpenMemory(files[0], files[1], welcome.lanes, welcome.limit+extraRoom)
-	if err == nil {
-		if err = conn.SetDeadline(time.Time{}); err != nil {
-			mem.Close()
-		}
+	if err != nil {
+		_, _ = files[2].Close(), files[3].Close()
+		return welcomed{}, err
 	}
-	return welcomed{conn, mem, int(welcome.limit), ttl}, err
+	return welcomed{files[2], files[3], mem, int(welcome.limit), ttl}, nil
 }
 
 func tokenFlag(token []byte) uint8 {
@@ -166,14 +187,26 @@ func newNonce() (nonce [nonceSize]byte) {
 }
 
 // send sends a greeting, and descriptors with it.
-func send(conn *net.UnixConn, g *greeting, files ...int) error {
+func send(conn *net.UnixConn, g *greeting, files ...*os.File) error {
 	var b [frameSize]byte
 	g.put(&b)
+	var fds []int
+	for _, f := range files {
+		raw, err := f.SyscallConn()
+		if err != nil {
+			return err
+		}
+		// Not Fd, which would make a pipe wait for ever.
+		if err := raw.Control(func(fd uintptr) { fds = append(fds, int(fd)) }); err != nil {
+			return err
+		}
+	}
 	var rights []byte
-	if len(files) > 0 {
-		rights = unix.UnixRights(files...)
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
 	}
 	_, _, err := conn.WriteMsgUnix(b[:], rights, nil)
+	runtime.KeepAlive(files)
 	return err
 }
 
@@ -210,7 +243,7 @@ func receive(conn *net.UnixConn, want frameType) (greeting, error) {
 // refusal.
 func receiveFiles(conn *net.UnixConn) (greeting, []*os.File, error) {
 	var b [frameSize]byte
-	rights := make([]byte, unix.CmsgSpace(4*4))
+	rights := make([]byte, unix.CmsgSpace(8*4))
 	n, size, _, _, err := conn.ReadMsgUnix(b[:], rights)
 	if err != nil {
 		return greeting{}, nil, err
@@ -247,7 +280,7 @@ func parseRights(b []byte) []*os.File {
 		}
 		for _, fd := range fds {
 			unix.CloseOnExec(fd)
-			files = append(files, os.NewFile(uintptr(fd), "memory of the node"))
+			files = append(files, os.NewFile(uintptr(fd), "file of the node"))
 		}
 	}
 	return files

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -49,8 +50,9 @@ type slot struct {
 	answered time.Time
 }
 
-func newLease(n *Node, conn *net.UnixConn) (*lease, error) {
-	w, err := newWire(conn)
+// newLease makes a lease over the two ends of pipes, which it closes.
+func newLease(n *Node, in, out *os.File) (*lease, error) {
+	w, err := newWire(in, out)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +129,7 @@ func (l *lease) end(reason string, tell bool) {
 	if tell {
 		_ = l.wire.post(&frame{typ: frameBye, id: seen})
 	}
-	_ = l.wire.conn.Close()
+	l.wire.close()
 }
 
 // drain tells the relay that no more calls are taken, and ends the lease when those under

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -52,10 +51,10 @@ type lane struct {
 }
 
 func newLink(w welcomed) (*link, error) {
-	wire, err := newWire(w.conn)
+	wire, err := newWire(w.in, w.out)
 	if err != nil {
-		w.mem.Close()
-		return nil, errors.Join(err, w.conn.Close())
+		w.close()
+		return nil, err
 	}
 	n := w.mem.Lanes()
 	l := &link{
@@ -71,7 +70,7 @@ func newLink(w welcomed) (*link, error) {
 // run reads what the node sends until the connection has ended, and says that the relay is
 // alive.
 func (l *link) run(ctx context.Context, log *slog.Logger) {
-	defer context.AfterFunc(ctx, func() { _ = l.wire.conn.Close() })()
+	defer context.AfterFunc(ctx, l.wire.close)()
 	l.wire.hear()
 	var beating sync.WaitGroup
 	beating.Go(func() { // ends with gone
@@ -81,7 +80,7 @@ func (l *link) run(ctx context.Context, log *slog.Logger) {
 	})
 	err := l.wire.read(l.take)
 	switch {
-	case errors.Is(err, io.EOF), gone(err):
+	case gone(err):
 		err = errors.New("it has ended the connection")
 	default:
 		err = fmt.Errorf("it broke the protocol: %w", err)
@@ -145,7 +144,7 @@ func (l *link) bye(f *frame) {
 	}
 	close(l.retired)
 	if l.users == 0 {
-		_ = l.wire.conn.Close()
+		l.wire.close()
 	}
 }
 
@@ -156,12 +155,12 @@ func (l *link) fail(err error) {
 		l.why = err
 	}
 	l.mu.Unlock()
-	_ = l.wire.conn.Close()
+	l.wire.close()
 }
 
 // finish notes that nothing more will come.
 func (l *link) finish(err error) {
-	_ = l.wire.conn.Close()
+	l.wire.close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.why == nil {
@@ -199,7 +198,7 @@ func (l *link) leave() {
 	defer l.mu.Unlock()
 	l.users--
 	if l.ending && l.users == 0 {
-		_ = l.wire.conn.Close()
+		l.wire.close()
 	}
 	l.freeLocked()
 }

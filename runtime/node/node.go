@@ -192,6 +192,7 @@ func (n *Node) serve(ctx context.Context, conn *net.UnixConn) {
 		n.refuse(conn, cred, err)
 		return
 	}
+	_ = conn.Close() // the pipes say when the relay has gone
 	l.log = n.cfg.Log.With("relay_pid", cred.Pid, "relay_uid", cred.Uid)
 	l.log.Info("relay connected")
 	l.log.Info("relay gone", "reason", l.run(ctx))
