@@ -13,7 +13,7 @@ import (
 	"github.com/deepfn/deepfn/deploy"
 )
 
-// defaultRelayImage is the image that 'make relay-image' builds.
+// defaultRelayImage is what Dockerfile.relay says that its image is called.
 const defaultRelayImage = "deepfn-relay"
 
 // A nodeRollout is one run of deploy node.
