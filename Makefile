@@ -1,7 +1,7 @@
 # What there is to do here. `make run` and `make test` set up all that is missing.
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: build run test race lint fuzz bench soak image ready clean help
+.PHONY: build run test race lint fuzz bench soak image relay-image ready clean help
 
 MODELS    := ocr-line text-angle ./examples/own-model
 PYTHONS   := digits ocr demo
@@ -20,7 +20,7 @@ TESTENV    = DEEPFN_TEST_PYTHON_DEEPAAS="$(CURDIR)/.cache/stack-deepaas/bin/pyth
 	DEEPFN_TEST_PYTHON_TOOLS="$(CURDIR)/.venv/bin/python" DEEPFN_TEST_ONNXRUNTIME="$$(readlink -f .cache/models/libonnxruntime.so*)" DEEPFN_TEST_MODELS="$(CURDIR)/.cache/models"
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t12
 
 build: .cache/fetched ## bin/deepfn, with what the shipped models need
 
@@ -59,6 +59,9 @@ soak: ready ## 50 relays on one node for SOAK, with all that can happen to them
 
 image: ## the container image deepfn:latest
 	docker build -t deepfn .
+
+relay-image: ## the image of a relay alone, deepfn-relay:latest
+	docker build -f Dockerfile.relay -t deepfn-relay .
 
 clean: ## what was built here; the user's cache stays
 	rm -rf bin .cache .venv
