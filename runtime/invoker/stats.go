@@ -1,6 +1,7 @@
 package invoker
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"time"
@@ -55,6 +56,12 @@ func (s *slot) stats(now time.Time) actions.InstanceStats {
 		st.DeviceTime += now.Sub(s.heldSince) * time.Duration(len(s.devices))
 	}
 	return st
+}
+
+func (p *pool) lastInfo() json.RawMessage {
+	p.o.mu.Lock()
+	defer p.o.mu.Unlock()
+	return p.info
 }
 
 // DeviceStats describes the devices, in the order of the driver, as they were when they were
