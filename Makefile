@@ -1,7 +1,7 @@
 # What there is to do here. `make run` and `make test` set up all that is missing.
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: build run test race lint fuzz bench soak image relay-image ready clean help
+.PHONY: build run test race lint fuzz bench steps simulation soak image relay-image ready clean help
 
 MODELS    := ocr-line text-angle ./examples/own-model
 PYTHONS   := digits ocr demo
@@ -56,6 +56,12 @@ bench: ready ## every benchmark, or BENCH=pattern in PACKAGES
 
 soak: ready ## 50 relays on one node for SOAK, with all that can happen to them
 	$(TESTENV) DEEPFN_TEST_SOAK=$(SOAK) go test -count 1 -timeout 60m -run '^TestSoak$$' -v ./cmd/deepfn
+
+steps: ## a million random steps of the pool under the race detector
+	DEEPFN_TEST_STEPS=1000000 go test -race -count=1 -run '^TestSteps$$' -timeout 30m -v ./runtime/invoker
+
+simulation: ## a day of invocations through the pool, and docs/simulation.* from it
+	DEEPFN_TEST_SIMULATION="$(CURDIR)/docs" go test -count=1 -run '^TestSimulation$$' -timeout 60m -v ./runtime/invoker
 
 image: ## the container image deepfn:latest
 	docker build -t deepfn .

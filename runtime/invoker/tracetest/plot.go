@@ -25,11 +25,13 @@ const (
 	panelTop                = 56.0
 	firstLeft, secondLeft   = 64.0, 528.0
 	pictureWidth            = 940.0
-	pictureHeight           = 440.0
+	pictureHeight           = 410.0
 )
 
 // colours are told apart by those who are colour-blind too (Okabe and Ito).
-func colours() []string { return []string{"#0072b2", "#e69f00", "#d55e00", "#cc79a7", "#009e73"} }
+func colours() []string {
+	return []string{"#0072b2", "#e69f00", "#d55e00", "#56b4e9", "#c9a400", "#cc79a7"}
+}
 
 // Plot draws the series: on the left the totals, a bar to their median and a dot for each; on
 // the right the course of one. hours is the length of the trace.
@@ -95,7 +97,7 @@ func drawBars(b *bytes.Buffer, series []Series, a axis) {
 			x := middle + 0.4*place*(float64(j)+0.5-float64(len(s.Totals))/2)/float64(len(s.Totals))
 			fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="3" fill="#222"/>`+"\n", x, a.y(v))
 		}
-		for j, line := range strings.Split(s.Name, ", ") {
+		for j, line := range strings.SplitN(s.Name, " ", 2) {
 			text(b, middle, panelTop+panelHeight+20+16*float64(j), "middle", "normal", line)
 		}
 		text(b, middle, panelTop+panelHeight-8, "middle", "bold", fmt.Sprintf("%.2f", m))
@@ -114,10 +116,10 @@ func drawCourses(b *bytes.Buffer, series []Series, a axis, hours float64) {
 		for j, v := range s.Course {
 			fmt.Fprintf(&path, "%c%.1f %.1f", "ML"[min(j, 1)], a.left+panelWidth*float64(j)/float64(len(s.Course)-1), a.y(v))
 		}
-		colour := colours()[i%len(colours())]
-		fmt.Fprintf(b, `<path d="%s" fill="none" stroke="%s" stroke-width="2"/>`+"\n", path.String(), colour)
+		colour, dashes := colours()[i%len(colours())], []string{"none", "7 4"}[i/3%2] // those of a trio may lie on one another
+		fmt.Fprintf(b, `<path d="%s" fill="none" stroke="%s" stroke-width="2" stroke-dasharray="%s"/>`+"\n", path.String(), colour, dashes)
 		y := panelTop + 16 + 20*float64(i)
-		fmt.Fprintf(b, `<path d="M%.1f %.1fh24" stroke="%s" stroke-width="3"/>`+"\n", a.left+16, y-4, colour)
+		fmt.Fprintf(b, `<path d="M%.1f %.1fh24" stroke="%s" stroke-width="3" stroke-dasharray="%s"/>`+"\n", a.left+16, y-4, colour, dashes)
 		text(b, a.left+48, y, "start", "normal", s.Name)
 	}
 }

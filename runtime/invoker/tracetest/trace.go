@@ -169,11 +169,11 @@ func setVariations(rng *rand.Rand, models []Model, f figures) {
 }
 
 // setRun draws how long the model's calls take. None takes longer than OpenWhisk lets it by
-// default, and none keeps its instance busy for more than a tenth of the time, since this is
-// not about queues.
+// default, and none keeps its instance busy for more than a twentieth of the time: this is
+// about memory, and at a tenth some traces would ask for most of the time of both devices.
 func setRun(rng *rand.Rand, m *Model, f figures) {
 	seconds := math.Exp(f.runLogMean + f.runLogSigma*rng.NormFloat64())
-	seconds = min(seconds, time.Minute.Seconds(), 0.1*day.Seconds()/m.Rate)
+	seconds = min(seconds, time.Minute.Seconds(), 0.05*day.Seconds()/m.Rate)
 	m.Run = time.Duration(seconds * float64(time.Second))
 }
 
