@@ -79,7 +79,7 @@ func (o *owner) admitLocked() {
 		case !slices.Contains(o.line, s): // what was done for another has moved it
 		case s.state == suspended:
 			ps.readmit(s)
-		case !s.pool.wantsLocked(s):
+		case !s.ahead && !s.pool.askedLocked():
 			o.dropLocked(s)
 		default:
 			ps.admit(s)
@@ -90,13 +90,7 @@ func (o *owner) admitLocked() {
 // admit finds devices for a new instance.
 func (ps *pass) admit(s *slot) {
 	o, p := ps.o, s.pool
-	var able []*device
-	for _, d := range o.ledger.devices {
-		if d.fits(p.demand) && p.needOn(d) <= d.most(p) {
-			able = append(able, d)
-		}
-	}
-	n := p.demand.Devices
+	able, n := o.ableLocked(p), p.demand.Devices
 	switch {
 	case len(able) >= n:
 	case o.mayDoWithout(p):
@@ -113,11 +107,22 @@ func (ps *pass) admit(s *slot) {
 		o.enterLocked(s)
 		return
 	}
-	if s.ahead { // nobody has to leave for what nobody has asked for
+	if !p.askedLocked() { // it is ahead of requests: nobody has to leave for it
 		o.dropLocked(s)
 		return
 	}
 	ps.wait(s, able)
+}
+
+// ableLocked returns the devices on which an instance of the pool may be at some time.
+func (o *owner) ableLocked(p *pool) []*device {
+	var able []*device
+	for _, d := range o.ledger.devices {
+		if d.fits(p.demand) && p.needOn(d) <= d.most(p) {
+			able = append(able, d)
+		}
+	}
+	return able
 }
 
 // mayDoWithout says that the model was only guessed to need a device, and there is none, or none
@@ -181,9 +186,14 @@ func (ps *pass) readmit(s *slot) {
 		}
 		ps.o.evictAllLocked(pl.victims, actions.EvictMemory)
 	}
-	if !possible || ps.now.Sub(s.since) > ps.o.cfg.MemoryWait {
-		ps.o.unlineLocked(s) // a new one may find another device
-		s.drainLocked(actions.EvictFailed)
+	if possible && ps.now.Sub(s.since) <= ps.o.cfg.MemoryWait {
+		return
+	}
+	ps.o.unlineLocked(s)
+	s.drainLocked(actions.EvictFailed)
+	elsewhere := ps.with(p, ps.o.ableLocked(p), (*device).room)
+	if possible && len(elsewhere) < p.demand.Devices { // else a new one finds another device
+		p.tellLocked(ps.o.noRoomLocked(p))
 	}
 }
 

@@ -68,6 +68,9 @@ func (s *slot) retireLocked(reason actions.EvictReason) {
 	s.to(draining)
 	p.unfreeLocked(s)
 	p.o.unlineLocked(s)
+	if len(p.waiters) > 0 {
+		p.stepAsideLocked()
+	}
 	if reason != "" {
 		p.evictedLocked(reason)
 		p.cfg.Log.Info("instance evicted", "model", p.model.Name, "reason", string(reason))
@@ -139,6 +142,7 @@ func (p *pool) shut() {
 	if len(p.slots) == 0 {
 		p.o.forgetLocked(p)
 	}
+	p.stepAsideLocked()
 	p.o.mu.Unlock()
 	p.stop()
 }

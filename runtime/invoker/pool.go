@@ -238,6 +238,7 @@ func (p *pool) wait(ctx context.Context, w *waiter) grant {
 	defer p.o.mu.Unlock()
 	if i := slices.Index(p.waiters, w); i >= 0 {
 		p.waiters = slices.Delete(p.waiters, i, i+1)
+		p.stepAsideLocked()
 	} else if g := <-w.ready; g.slot != nil {
 		p.putLocked(g.slot, time.Now()) // granted at the same moment: the next one has it
 	}

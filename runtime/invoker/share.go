@@ -101,10 +101,30 @@ func (o *owner) dispatchLocked() {
 	for again := true; again; {
 		again = false
 		for _, d := range o.ledger.devices {
-			if s := d.firstWaiting(); s != nil && s.pool.serveLocked() {
-				again = true
-			}
+			again = d.serveLocked() || again
 		}
+	}
+}
+
+// serveLocked serves the first of those that wait for the device, and those that hold it and
+// have room for another call, as far as the former has not to come first.
+func (d *device) serveLocked() (served bool) {
+	if s := d.firstWaiting(); s != nil {
+		served = s.pool.serveLocked()
+	}
+	for s := range d.slots {
+		if s.state == busy && s.calls < s.capacity && s.pool.serveLocked() {
+			served = true
+		}
+	}
+	return served
+}
+
+// stepAsideLocked has others go on that waited because the pool's requests came first: these
+// have left, or their instance has.
+func (p *pool) stepAsideLocked() {
+	if p.o.needsDevices(p) && p.o.cfg.DeviceCalls > 0 {
+		p.o.dispatchLocked()
 	}
 }
 

@@ -180,9 +180,9 @@ func (p *pool) retryLocked(delay time.Duration) {
 	})
 }
 
-// wantsLocked says whether somebody still wants the instance that waits for memory.
-func (p *pool) wantsLocked(s *slot) bool {
-	return len(p.waiters)+len(p.warmers) > 0 || s.ahead || len(p.slots) <= p.minimum && !p.o.released
+// askedLocked says whether requests, or the minimum, ask for an instance that waits for memory.
+func (p *pool) askedLocked() bool {
+	return len(p.waiters)+len(p.warmers) > 0 || len(p.slots) <= p.minimum && !p.o.released
 }
 
 // start starts one instance, which then takes calls.
@@ -291,7 +291,7 @@ func (p *pool) failedLocked(err error) {
 
 // tellLocked tells those who wait why they wait in vain, if there is no other instance.
 func (p *pool) tellLocked(err error) {
-	if len(p.slots) > 0 {
+	if p.stayingLocked() > 0 {
 		return
 	}
 	for _, w := range p.waiters {

@@ -40,6 +40,9 @@ func (s *slot) suspendLocked(reason actions.EvictReason) bool {
 	}
 	p.unfreeLocked(s)
 	s.to(suspending)
+	if len(p.waiters) > 0 {
+		p.stepAsideLocked()
+	}
 	s.host = s.memory * int64(len(s.devices))
 	p.wg.Go(func() { p.suspend(s, inst, reason) })
 	return true
