@@ -65,6 +65,7 @@ func warmTimes(b *testing.B, base string, d time.Duration) []time.Duration {
 
 // ask sends one request to a model, which has to be loaded for it or to be there.
 func ask(b *testing.B, base, model string, load bool) {
+	b.Helper()
 	req, err := http.NewRequestWithContext(b.Context(), http.MethodPost, base+"/v2/models/"+model+"/predict/", strings.NewReader("{}"))
 	if err != nil {
 		b.Error(err)
