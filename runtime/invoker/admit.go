@@ -158,7 +158,7 @@ func (ps *pass) wait(s *slot, able []*device) {
 	for _, pl := range plans {
 		ps.claimed[pl.device] += p.needOn(pl.device)
 		if possible {
-			ps.o.evictAllLocked(pl.victims, actions.EvictMemory)
+			ps.evict(pl, s)
 		}
 	}
 	if ps.now.Sub(s.since) > ps.o.cfg.MemoryWait {
@@ -184,7 +184,7 @@ func (ps *pass) readmit(s *slot) {
 			possible = possible && d.Usable() && p.needOn(d) <= d.most(p)
 			continue
 		}
-		ps.o.evictAllLocked(pl.victims, actions.EvictMemory)
+		ps.evict(pl, s)
 	}
 	if possible && ps.now.Sub(s.since) <= ps.o.cfg.MemoryWait {
 		return
@@ -212,77 +212,115 @@ func (ps *pass) plan(s *slot, d *device, need int64) plan {
 	if lack <= 0 {
 		return plan{device: d}
 	}
-	patience := ps.now.Sub(s.since) < ps.o.cfg.DrainAfter
-	var candidates []*slot
+	var candidates []candidate
 	for other := range d.slots {
-		if other != s && ps.o.evictableLocked(other, ps.now, !patience) {
-			candidates = append(candidates, other)
+		if other.pool != s.pool && ps.evictableLocked(other, s) {
+			candidates = append(candidates, candidate{other, other.worthLocked(ps.now)})
 		}
 	}
-	victims, cost := ps.o.cheapest(candidates, lack, ps.now)
+	victims, cost := ps.o.cheapest(candidates, lack)
 	return plan{d, victims, cost}
 }
 
-// evictableLocked says whether an instance may be given up for another.
-func (o *owner) evictableLocked(s *slot, now time.Time, alsoBusy bool) bool {
+// evict has those of a plan leave that still may: what was done for another device may have
+// changed that.
+func (ps *pass) evict(pl plan, s *slot) {
+	for _, victim := range pl.victims {
+		if ps.evictableLocked(victim, s) {
+			ps.o.evictAllLocked([]*slot{victim}, actions.EvictMemory)
+		}
+	}
+}
+
+// evictableLocked says whether an instance may be given up for a slot that waits.
+func (ps *pass) evictableLocked(s, waiting *slot) bool {
 	p := s.pool
-	switch {
-	case p.pinned() || s.memory <= 0 || s.asked:
+	if p.pinned() || s.memory <= 0 || s.asked || p.stayingLocked() <= p.minimum {
 		return false
-	case s.state == suspended:
+	}
+	rested := ps.now.Sub(s.since) >= ps.o.cfg.Residency
+	alsoBusy := ps.now.Sub(waiting.since) >= ps.o.cfg.DrainAfter
+	switch s.state {
+	case suspended:
 		return true
-	case s.state == idle:
-	case s.state == busy && alsoBusy:
+	case idle: // with callers it waits for its turn on the device
+		return rested && (alsoBusy || len(p.waiters) == 0)
+	case busy:
+		return rested && alsoBusy
 	default:
 		return false
 	}
-	if now.Sub(s.since) < o.cfg.Residency && !alsoBusy {
-		return false
+}
+
+// A candidate is an instance that may be given up, with what it is worth now.
+type candidate struct {
+	*slot
+	worth float64
+}
+
+// worthLocked is nothing for those that nobody has used for long, else what the policy says.
+func (s *slot) worthLocked(now time.Time) float64 {
+	if s.state == suspended || s.expiredLocked(now) {
+		return 0
 	}
-	return p.stayingLocked() > p.minimum
+	return s.value
 }
 
 // cheapest chooses from candidates those that give up at least lack bytes on each of their
 // devices and are worth least together: in the order of their values, and without those that
 // the others make needless; or the one that is enough alone, if it is worth less.
-func (o *owner) cheapest(candidates []*slot, lack int64, now time.Time) ([]*slot, float64) {
-	worth := func(s *slot) float64 {
-		if s.expiredLocked(now) || s.state == suspended {
-			return 0
-		}
-		return s.value
-	}
-	slices.SortFunc(candidates, func(a, b *slot) int {
-		return cmp.Or(cmp.Compare(worth(a), worth(b)), cmp.Compare(b.memory, a.memory), cmp.Compare(a.id, b.id))
+func (o *owner) cheapest(candidates []candidate, lack int64) ([]*slot, float64) {
+	slices.SortFunc(candidates, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(a.worth, b.worth), cmp.Compare(b.memory, a.memory), cmp.Compare(a.id, b.id))
 	})
-	var victims []*slot
+	var chosen []candidate
 	var sum int64
-	for _, s := range candidates {
+	candidates = aboveMinimum(candidates)
+	for _, c := range candidates {
 		if sum >= lack {
 			break
 		}
-		victims = append(victims, s)
-		sum += s.memory
+		chosen = append(chosen, c)
+		sum += c.memory
 	}
 	if sum < lack {
 		return nil, math.Inf(1)
 	}
-	for i, v := range slices.Backward(victims) { // the most valuable first
-		if sum-v.memory >= lack {
-			sum -= v.memory
-			victims = slices.Delete(victims, i, i+1)
+	for i, c := range slices.Backward(chosen) { // the most valuable first
+		if sum-c.memory >= lack {
+			sum -= c.memory
+			chosen = slices.Delete(chosen, i, i+1)
 		}
 	}
 	cost := 0.0
-	for _, s := range victims {
-		cost += worth(s)
+	victims := make([]*slot, len(chosen))
+	for i, c := range chosen {
+		cost += c.worth
+		victims[i] = c.slot
 	}
-	for _, s := range candidates {
-		if s.memory >= lack && worth(s) < cost {
-			return []*slot{s}, worth(s)
+	for _, c := range candidates {
+		if c.memory >= lack && c.worth < cost {
+			return []*slot{c.slot}, c.worth
 		}
 	}
 	return victims, cost
+}
+
+// aboveMinimum leaves out those of candidates that their models' minimums keep when the others
+// before them have gone.
+func aboveMinimum(candidates []candidate) []candidate {
+	left := map[*pool]int{}
+	return slices.DeleteFunc(candidates, func(c candidate) bool {
+		p := c.pool
+		if p.minimum == 0 {
+			return false
+		}
+		if _, seen := left[p]; !seen {
+			left[p] = p.stayingLocked() - p.minimum
+		}
+		left[p]--
+		return left[p] < 0
+	})
 }
 
 // evictAllLocked has instances leave their devices: into the host's memory if they can, else
