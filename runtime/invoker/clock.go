@@ -76,6 +76,9 @@ func (o *owner) dueLocked(now time.Time) (due time.Time, any bool) {
 		if at, ok := p.aheadLocked(); ok {
 			sooner(at)
 		}
+		if p.missingLocked() {
+			sooner(now.Add(refreshTime))
+		}
 	}
 	return due, any
 }
@@ -92,12 +95,14 @@ func (o *owner) tick() {
 		o.thawLocked(late)
 	}
 	now := time.Now()
+	missing := false
 	for p := range o.pools {
 		p.expireLocked(now)
 		p.startAheadLocked(now)
+		missing = missing || p.missingLocked()
 	}
 	o.releaseLocked(now)
-	if len(o.ledger.devices) > 0 && now.Sub(o.ledger.read) >= refreshTime && o.onDevicesLocked() {
+	if now.Sub(o.ledger.read) >= refreshTime && (missing || o.onDevicesLocked()) {
 		o.readUntilAdmittedLocked()
 	}
 	o.setClockLocked()

@@ -105,6 +105,12 @@ func (o *owner) readLocked(found []actions.Device, err error) {
 		}
 	}
 	o.movedLocked()
+	for p := range o.pools {
+		if p.missingLocked() {
+			p.startWantedLocked()
+		}
+	}
+	o.setClockLocked()
 }
 
 // refuseLineLocked gives up those who wait for memory when the devices cannot be read: at once if

@@ -131,7 +131,8 @@ func (s *slot) expiryLocked() (time.Time, bool) {
 
 // aheadLocked returns when an instance is to be started ahead of the next request, if it is.
 func (p *pool) aheadLocked() (time.Time, bool) {
-	if p.cfg.KeepAlive != Histogram || p.closed || p.cfg.IdleTime < 0 || len(p.slots) > 0 || p.history.last.IsZero() {
+	if p.cfg.KeepAlive != Histogram || p.closed || p.cfg.IdleTime < 0 || len(p.slots) > 0 || p.history.last.IsZero() ||
+		p.o.released { // it would be released at once
 		return time.Time{}, false
 	}
 	from, _, known := p.history.window()

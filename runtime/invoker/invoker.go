@@ -354,6 +354,7 @@ func (v *Invoker) pool(ctx context.Context, name string) (*pool, error) {
 	if p == nil {
 		v.owner.mu.Lock()
 		p = newPoolLocked(v.owner, m)
+		p.startWantedLocked() // what the model says itself
 		v.owner.mu.Unlock()
 	}
 	v.pools[m.Name] = p

@@ -37,9 +37,12 @@ type pool struct {
 	desired  int // instances to keep as long as nobody needs their memory, set by want
 	closed   bool
 	info     json.RawMessage
-	peaks    map[string]int64 // by the name of a device, see Peaks
-	uses     float64          // requests since there was no instance last
-	history  history
+	// cannotSuspend says that an instance has answered Unsupported: others must not leave the
+	// host's memory for the next.
+	cannotSuspend bool
+	peaks         map[string]int64 // by the name of a device, see Peaks
+	uses          float64          // requests since there was no instance last
+	history       history
 
 	starts, resumes, runs average     // how long they take
 	failedStarts          int         // starts that failed, in a row
@@ -290,6 +293,9 @@ func (p *pool) release(s *slot, err error, ran time.Duration, now time.Time) {
 	p.o.endLocked(now)
 	code := actions.CodeOf(err)
 	if code == actions.Deadline || code == actions.Canceled {
+		if s.state == gone { // nobody waits for goroutines of the pool any more
+			return
+		}
 		// The caller has left and the instance may still be at it.
 		s.settling++
 		p.wg.Go(func() { p.settle(s) })

@@ -35,6 +35,12 @@ func (p *pool) want(n int) {
 	defer p.o.mu.Unlock()
 	p.desired = max(p.desired, min(n, p.cfg.MaxInstances))
 	p.startWantedLocked()
+	p.o.setClockLocked()
+}
+
+// missingLocked says that instances are wanted on devices as soon as there is room.
+func (p *pool) missingLocked() bool {
+	return p.desired > len(p.slots) && p.o.needsDevices(p) && !p.closed && !p.o.released
 }
 
 // warm waits for an instance.
@@ -235,14 +241,14 @@ func (p *pool) readyLocked(s *slot) {
 	if len(s.devices) > 0 {
 		p.o.readUntilAdmittedLocked() // measures it
 	}
-	for _, ready := range p.warmers {
-		ready <- nil
-	}
-	p.warmers = nil
 	if p.closed || s.condemned != "" {
 		s.retireLocked(s.condemned)
 		return
 	}
+	for _, ready := range p.warmers {
+		ready <- nil
+	}
+	p.warmers = nil
 	p.touchLocked(s)
 	p.freeLocked(s)
 	for p.serveLocked() {

@@ -35,7 +35,7 @@ type Suspender interface {
 func (s *slot) suspendLocked(reason actions.EvictReason) bool {
 	inst, ok := s.inst.(Suspender)
 	p := s.pool
-	if !ok || !p.o.makeHostRoomLocked(s) {
+	if !ok || p.cannotSuspend || !p.o.makeHostRoomLocked(s) {
 		return false
 	}
 	p.unfreeLocked(s)
@@ -91,7 +91,7 @@ func (p *pool) suspend(s *slot, inst Suspender, reason actions.EvictReason) {
 		return
 	case err != nil:
 		s.host = 0
-		if actions.CodeOf(err) != actions.Unsupported {
+		if p.cannotSuspend = actions.CodeOf(err) == actions.Unsupported; !p.cannotSuspend {
 			p.cfg.Log.Error("instance could not be suspended", "model", p.model.Name, "error", err)
 			reason = actions.EvictFailed
 		}
