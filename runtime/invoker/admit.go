@@ -74,6 +74,10 @@ func (o *owner) admitLocked() {
 	if ps.now.Sub(o.ledger.read) > staleTime {
 		return // a reading comes
 	}
+	defer func() {
+		o.looked = time.Now()
+		o.looking = o.looked.Sub(ps.now)
+	}()
 	for _, s := range slices.Clone(o.line) {
 		switch {
 		case !slices.Contains(o.line, s): // what was done for another has moved it
@@ -235,7 +239,7 @@ func (ps *pass) evict(pl plan, s *slot) {
 // evictableLocked says whether an instance may be given up for a slot that waits.
 func (ps *pass) evictableLocked(s, waiting *slot) bool {
 	p := s.pool
-	if p.pinned() || s.memory <= 0 || s.asked || p.stayingLocked() <= p.minimum {
+	if p.pinned() || s.memory <= 0 || s.asked || p.minimum > 0 && p.stayingLocked() <= p.minimum {
 		return false
 	}
 	rested := ps.now.Sub(s.since) >= ps.o.cfg.Residency

@@ -104,7 +104,7 @@ func (o *owner) readLocked(found []actions.Device, err error) {
 			s.drainLocked(actions.EvictHealth)
 		}
 	}
-	o.movedLocked()
+	o.admitLocked()
 	for p := range o.pools {
 		if p.missingLocked() {
 			p.startWantedLocked()
@@ -203,14 +203,13 @@ func (p *pool) key() string {
 // needOn is how many bytes an instance needs on the device: what was measured, else what is
 // said or guessed, and never less than what is said.
 func (p *pool) needOn(d *device) int64 {
-	peak, ok := p.peaks[d.Name]
-	if !ok && p.cfg.Peaks != nil {
-		if peak, ok = p.cfg.Peaks.Peak(p.key(), d.Name); ok {
-			p.peaks[d.Name] = peak
-		}
+	peak, asked := p.peaks[d.Name]
+	if !asked && p.cfg.Peaks != nil { // which has a lock of its own: it is asked once
+		peak, _ = p.cfg.Peaks.Peak(p.key(), d.Name)
+		p.peaks[d.Name] = peak
 	}
 	switch {
-	case !ok:
+	case peak <= 0:
 		return p.demand.Memory
 	case p.demand.Guess:
 		return peak

@@ -127,13 +127,7 @@ func (p *pool) shut() {
 	if p.retry != nil {
 		p.retry.Stop()
 	}
-	for _, w := range p.waiters {
-		w.ready <- grant{err: errClosed()}
-	}
-	for _, ready := range p.warmers {
-		ready <- errClosed()
-	}
-	p.waiters, p.warmers = nil, nil
+	p.tellAllLocked(func(bool) error { return errClosed() })
 	for s := range p.slots {
 		if s.calls == 0 {
 			s.drainLocked("")

@@ -16,7 +16,9 @@ func (v *Invoker) Check() error {
 	errs := slices.Clone(o.faults)
 	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	held := map[*device]int{}
+	waiting := 0
 	for p := range o.pools {
+		waiting += len(p.waiters)
 		if len(p.waiters) > p.cfg.QueueDepth {
 			add("%s: %d wait, the queue takes %d", p.model.Name, len(p.waiters), p.cfg.QueueDepth)
 		}
@@ -36,6 +38,9 @@ func (v *Invoker) Check() error {
 				add("%s: an instance in the list of free ones: %s, %d calls of %d", p.model.Name, s.state, s.calls, s.capacity)
 			}
 		}
+	}
+	if waiting != o.waiting {
+		add("%d wait, %d are counted", waiting, o.waiting)
 	}
 	for _, d := range o.ledger.devices {
 		var sum int64

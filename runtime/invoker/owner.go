@@ -27,13 +27,16 @@ type owner struct {
 	lastID int64
 	// line are the slots that wait for memory, in order.
 	line    []*slot
-	reading bool // somebody reads the devices until the line is empty
-	again   bool // and was asked to read them once more
+	looked  time.Time     // when admitLocked was over last
+	looking time.Duration // how long it took
+	reading bool          // somebody reads the devices until the line is empty
+	again   bool          // and was asked to read them once more
 	ended   bool
 
 	clock    *time.Timer // fires when something may be due
 	clockDue time.Time   // when it should
 	calls    int         // in progress or waiting, of all models
+	waiting  int         // those of them that wait, the sum over all pools
 	quiet    time.Time   // when calls was 0 last
 	released bool        // the devices were given up, because a freeze is near
 
@@ -122,9 +125,10 @@ func (o *owner) forgetLocked(p *pool) {
 	}
 }
 
-// movedLocked has those try again who wait for memory.
+// movedLocked has those try again who wait for memory: at once, unless the line is so long that
+// it would keep the lock for more than a tenth of the time. Then the next reading does it.
 func (o *owner) movedLocked() {
-	if len(o.line) > 0 {
+	if len(o.line) > 0 && time.Since(o.looked) >= 9*o.looking {
 		o.admitLocked()
 	}
 }

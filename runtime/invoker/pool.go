@@ -40,7 +40,7 @@ type pool struct {
 	// cannotSuspend says that an instance has answered Unsupported: others must not leave the
 	// host's memory for the next.
 	cannotSuspend bool
-	peaks         map[string]int64 // by the name of a device, see Peaks
+	peaks         map[string]int64 // by the name of a device, see Peaks; zero for not measured
 	uses          float64          // requests since there was no instance last
 	history       history
 
@@ -162,6 +162,7 @@ func (p *pool) acquire(ctx context.Context) (*slot, actions.Timing, error) {
 	}
 	w := &waiter{ready: make(chan grant, 1), since: began}
 	p.waiters = append(p.waiters, w)
+	o.waiting++
 	o.beginLocked()
 	p.startWantedLocked()
 	o.mu.Unlock()
@@ -241,6 +242,7 @@ func (p *pool) wait(ctx context.Context, w *waiter) grant {
 	defer p.o.mu.Unlock()
 	if i := slices.Index(p.waiters, w); i >= 0 {
 		p.waiters = slices.Delete(p.waiters, i, i+1)
+		p.o.waiting--
 		p.stepAsideLocked()
 	} else if g := <-w.ready; g.slot != nil {
 		p.putLocked(g.slot, time.Now()) // granted at the same moment: the next one has it
@@ -282,6 +284,7 @@ func (p *pool) serveLocked() bool {
 	}
 	w := p.waiters[0]
 	p.waiters = slices.Delete(p.waiters, 0, 1)
+	p.o.waiting--
 	w.ready <- grant{slot: s}
 	return true
 }

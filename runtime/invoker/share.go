@@ -57,6 +57,9 @@ func (o *owner) mayHoldLocked(s *slot) bool {
 
 // rival says whether another model waits for the device that comes before the instance.
 func (d *device) rival(s *slot) bool {
+	if s.pool.o.waiting == 0 {
+		return false
+	}
 	for other := range d.slots {
 		if other.pool != s.pool && other.state == idle && len(other.pool.waiters) > 0 && other.before(s) {
 			return true
@@ -98,7 +101,7 @@ func (o *owner) yieldLocked(s *slot) {
 
 // dispatchLocked gives the devices that are free to those that wait for them.
 func (o *owner) dispatchLocked() {
-	for again := true; again; {
+	for again := true; again && o.waiting > 0; {
 		again = false
 		for _, d := range o.ledger.devices {
 			again = d.serveLocked() || again

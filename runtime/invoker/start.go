@@ -300,12 +300,18 @@ func (p *pool) tellLocked(err error) {
 	if p.stayingLocked() > 0 {
 		return
 	}
+	p.tellAllLocked(func(warming bool) error { return startError(p.model.Name, err, warming) })
+}
+
+// tellAllLocked makes an error for each of those who wait, for a call or for an instance.
+func (p *pool) tellAllLocked(why func(warming bool) error) {
 	for _, w := range p.waiters {
-		w.ready <- grant{err: startError(p.model.Name, err, false)}
+		w.ready <- grant{err: why(false)}
 	}
 	for _, ready := range p.warmers {
-		ready <- startError(p.model.Name, err, true)
+		ready <- why(true)
 	}
+	p.o.waiting -= len(p.waiters)
 	p.waiters, p.warmers = nil, nil
 }
 
