@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/deepfn/deepfn/runtime/worker"
 )
 
 // errUnsent is in the chain of an error of a frame that the other side has not got, and
@@ -20,34 +22,46 @@ var errUnsent = errors.New("the other side has gone")
 // A wire is a pair of pipes that carry frames, one in each direction. They take a third of
 // the time of a Unix socket (BenchmarkPingPong).
 type wire struct {
-	in, out *os.File
-	raw     syscall.RawConn // of out
+	in, out       *os.File
+	rawIn, rawOut syscall.RawConn
 	// heard is when something came last, in nanoseconds of the monotonic clock of epoch.
 	heard atomic.Int64
 	epoch time.Time
 
-	mu  sync.Mutex // guards what follows, and the order of frames
-	buf [frameSize]byte
-	n   int
-	err error
+	// buf has what was read, have bytes in the last attempt once, which ended in readErr.
+	// They are of who reads.
+	buf     [16 * frameSize]byte
+	have    int
+	readErr error
+	once    func(fd uintptr) bool
+
+	mu      sync.Mutex // guards what follows, and the order of frames
+	sent    [frameSize]byte
+	n       int
+	sendErr error
 	// write is one attempt of a write, which never waits.
 	write func(fd uintptr) bool
 }
 
 // newWire makes a wire, which closes the two files.
 func newWire(in, out *os.File) (*wire, error) {
-	raw, err := out.SyscallConn()
+	rawIn, err := in.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	w := &wire{in: in, out: out, raw: raw, epoch: time.Now()}
+	rawOut, err := out.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	w := &wire{in: in, out: out, rawIn: rawIn, rawOut: rawOut, epoch: time.Now()}
 	w.write = func(fd uintptr) bool {
-		for {
-			w.n, w.err = unix.Write(int(fd), w.buf[:])
-			if !errors.Is(w.err, unix.EINTR) {
-				return true
-			}
-		}
+		w.n, w.sendErr = worker.WriteNow(int(fd), w.sent[:])
+		return true
+	}
+	w.once = func(fd uintptr) bool {
+		n, err := worker.ReadNow(int(fd), w.buf[w.have:])
+		w.have, w.readErr = w.have+n, err
+		return !errors.Is(err, unix.EAGAIN)
 	}
 	return w, nil
 }
@@ -67,14 +81,14 @@ func (w *wire) post(f *frame) error {
 }
 
 func (w *wire) postLocked(f *frame) error {
-	f.put(&w.buf)
-	err := w.raw.Write(w.write)
+	f.put(&w.sent)
+	err := w.rawOut.Write(w.write)
 	switch {
 	case err != nil: // it was closed on this side
 		return errUnsent
-	case errors.Is(w.err, unix.EAGAIN):
+	case errors.Is(w.sendErr, unix.EAGAIN):
 		return errors.New("it does not read what it is sent")
-	case w.err != nil:
+	case w.sendErr != nil:
 		return errUnsent
 	case w.n != frameSize:
 		return errors.New("half a frame was sent")
@@ -85,18 +99,17 @@ func (w *wire) postLocked(f *frame) error {
 // read hands each frame that comes to take, until the connection ends or take returns an
 // error.
 func (w *wire) read(take func(f *frame) error) error {
-	buf := make([]byte, 16*frameSize)
-	have := 0
 	for {
-		n, err := w.in.Read(buf[have:])
-		if err != nil {
+		if err := w.rawIn.Read(w.once); err != nil {
 			return err
 		}
+		if w.readErr != nil {
+			return w.readErr
+		}
 		w.hear()
-		have += n
 		at := 0
-		for ; have-at >= frameSize; at += frameSize {
-			f, err := parseFrame((*[frameSize]byte)(buf[at:]))
+		for ; w.have-at >= frameSize; at += frameSize {
+			f, err := parseFrame((*[frameSize]byte)(w.buf[at:]))
 			if err != nil {
 				return err
 			}
@@ -104,7 +117,7 @@ func (w *wire) read(take func(f *frame) error) error {
 				return err
 			}
 		}
-		have = copy(buf, buf[at:have])
+		w.have = copy(w.buf[:], w.buf[at:w.have])
 	}
 }
 

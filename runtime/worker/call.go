@@ -126,17 +126,14 @@ func (w *Worker) post(f *frame) error {
 		return errHungUp
 	}
 	f.put(&w.inBuf)
-	for {
-		_, err := unix.Write(w.inFD, w.inBuf[:])
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EAGAIN):
-			return errors.New("it does not read its control pipe")
-		default:
-			return errHungUp
-		}
+	_, err := WriteNow(w.inFD, w.inBuf[:])
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EAGAIN):
+		return errors.New("it does not read its control pipe")
+	default:
+		return errHungUp
 	}
 }
 
@@ -182,7 +179,7 @@ func (w *Worker) await(ctx context.Context, ln *lane) (frame, error) {
 // of ctx interrupts it.
 func (w *Worker) next(ctx context.Context) (frame, error) {
 	for w.outLen < frameSize {
-		n, err := w.out.Read(w.outBuf[w.outLen:])
+		n, err := w.readOut()
 		w.outLen += n
 		switch {
 		case err == nil:
@@ -201,6 +198,20 @@ func (w *Worker) next(ctx context.Context) (frame, error) {
 	}
 	w.outLen = 0
 	return parseFrame(&w.outBuf)
+}
+
+// readOut reads what there is of a frame, when there is something.
+func (w *Worker) readOut() (int, error) {
+	if err := w.outConn.Read(w.outOnce); err != nil {
+		return 0, err
+	}
+	return w.outRead, w.outErr
+}
+
+// tryOut is one attempt of readOut.
+func (w *Worker) tryOut(fd uintptr) bool {
+	w.outRead, w.outErr = ReadNow(int(fd), w.outBuf[w.outLen:])
+	return !errors.Is(w.outErr, unix.EAGAIN)
 }
 
 // interrupt makes next look at its context.

@@ -113,8 +113,7 @@ func newDeaf(t *testing.T, control, responses []byte) *Worker {
 		t.Fatal(err)
 	}
 	in, out, stdout, stderr := pipe(t), pipe(t), pipe(t), pipe(t)
-	w.in, w.out = in[1], out[0]
-	if w.inFD, err = rawFD(w.in); err != nil {
+	if err = w.setPipes(in[1], out[0]); err != nil {
 		t.Fatal(err)
 	}
 	if w.logs, err = newLogs(slog.New(slog.DiscardHandler), nil, stdout[0], stderr[0]); err != nil {

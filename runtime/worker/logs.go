@@ -109,23 +109,14 @@ func (l *logs) pump(s *stream, conn syscall.RawConn) {
 	}
 }
 
-var errStreamEnd = errors.New("end of stream")
-
 // readLocked reads once, without waiting.
 func (l *logs) readLocked(s *stream) (int, error) {
-	for {
-		n, err := unix.Read(s.fd, l.buf)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			return 0, err
-		case n == 0:
-			return 0, errStreamEnd
-		}
-		l.splitLocked(s, l.buf[:n])
-		return n, nil
+	n, err := ReadNow(s.fd, l.buf)
+	if err != nil {
+		return 0, err
 	}
+	l.splitLocked(s, l.buf[:n])
+	return n, nil
 }
 
 // splitLocked makes lines of what was read.
@@ -280,7 +271,7 @@ func (l *logs) drainLocked() {
 		{Fd: int32(l.streams[0].fd), Events: unix.POLLIN},
 		{Fd: int32(l.streams[1].fd), Events: unix.POLLIN},
 	}
-	if n, err := unix.Poll(fds[:], 0); n <= 0 || err != nil {
+	if n, err := pollNow(fds[:]); n <= 0 || err != nil {
 		return
 	}
 	for i := range fds {

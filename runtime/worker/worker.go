@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
@@ -102,10 +103,14 @@ type Worker struct {
 	inFD  int
 	inBuf [frameSize]byte
 
-	reading chan struct{} // holds a token while somebody reads, who guards the next three
+	reading chan struct{} // holds a token while somebody reads, who guards the next seven
 	out     *os.File
+	outConn syscall.RawConn // of out
 	outBuf  [frameSize]byte
 	outLen  int
+	outOnce func(fd uintptr) bool // tryOut, as a value that is made once
+	outRead int                   // what tryOut has got
+	outErr  error
 
 	calls sync.WaitGroup // those who use mem, logs and out; Add under mu
 	dead  chan struct{}  // closed when the process was reaped and err is set
@@ -194,8 +199,7 @@ func (w *Worker) launch(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	w.in, w.out = in[1], out[0]
-	if w.inFD, err = rawFD(w.in); err == nil {
+	if err = w.setPipes(in[1], out[0]); err == nil {
 		w.logs, err = newLogs(w.cfg.Log, w.cfg.Output, stdout[0], stderr[0])
 	}
 	if err != nil {
@@ -206,6 +210,15 @@ func (w *Worker) launch(ctx context.Context) (err error) {
 	w.calls.Add(1) // load reads the memory too, also that of a child that is dead already
 	go w.live()
 	return nil
+}
+
+// setPipes takes the pipes that carry frames.
+func (w *Worker) setPipes(in, out *os.File) (err error) {
+	w.in, w.out, w.outOnce = in, out, w.tryOut
+	if w.outConn, err = out.SyscallConn(); err == nil {
+		w.inFD, err = rawFD(in)
+	}
+	return err
 }
 
 // rawFD returns the descriptor of f, which stays in the poller.
