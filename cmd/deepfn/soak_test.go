@@ -543,7 +543,7 @@ func (s *soak) report() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.t.Logf("%d good answers; other answers: %v; disturbances: %v", s.good.Load(), s.answers, s.disturbs)
-	if s.good.Load() < 10*soakRelays {
+	if s.good.Load() < soakRelays { // on a machine that is busy with something else, too
 		s.t.Errorf("only %d good answers", s.good.Load())
 	}
 	var stats struct {
