@@ -160,7 +160,9 @@ func (ps *pass) wait(s *slot, able []*device) {
 	plans = plans[:p.demand.Devices]
 	possible := !math.IsInf(plans[len(plans)-1].cost, 1)
 	for _, pl := range plans {
-		ps.claimed[pl.device] += p.needOn(pl.device)
+		if possible || !p.servesLocked() { // else others have what is free now
+			ps.claimed[pl.device] += p.needOn(pl.device)
+		}
 		if possible {
 			ps.evict(pl, s)
 		}
@@ -180,15 +182,20 @@ func (ps *pass) readmit(s *slot) {
 		ps.o.enterLocked(s)
 		return
 	}
-	possible := true
-	for _, d := range s.devices {
-		pl := ps.plan(s, d, more)
-		ps.claimed[d] += more
-		if math.IsInf(pl.cost, 1) {
-			possible = possible && d.Usable() && p.needOn(d) <= d.most(p)
-			continue
+	possible, now := true, true
+	plans := make([]plan, len(s.devices))
+	for i, d := range s.devices {
+		plans[i] = ps.plan(s, d, more)
+		now = now && !math.IsInf(plans[i].cost, 1)
+		possible = possible && d.Usable() && p.needOn(d) <= d.most(p)
+	}
+	for _, pl := range plans {
+		if now || !p.servesLocked() { // else others have what is free now
+			ps.claimed[pl.device] += more
 		}
-		ps.evict(pl, s)
+		if now {
+			ps.evict(pl, s)
+		}
 	}
 	if possible && ps.now.Sub(s.since) <= ps.o.cfg.MemoryWait {
 		return
@@ -243,7 +250,8 @@ func (ps *pass) evictableLocked(s, waiting *slot) bool {
 		return false
 	}
 	rested := ps.now.Sub(s.since) >= ps.o.cfg.Residency
-	alsoBusy := ps.now.Sub(waiting.since) >= ps.o.cfg.DrainAfter
+	// Not for one more of those that work already: they would chase each other out.
+	alsoBusy := ps.now.Sub(waiting.since) >= ps.o.cfg.DrainAfter && !waiting.pool.servesLocked()
 	switch s.state {
 	case suspended:
 		return true
@@ -271,8 +279,10 @@ func (s *slot) worthLocked(now time.Time) float64 {
 }
 
 // cheapest chooses from candidates those that give up at least lack bytes on each of their
-// devices and are worth least together: in the order of their values, and without those that
-// the others make needless; or the one that is enough alone, if it is worth less.
+// devices, in the order of their values and without those that the others make needless. It
+// costs what the most valuable of them is worth: values have a common part, the policy's clock, so
+// that a sum of them would count heads, and the one large model that is used all the time would
+// go in the place of a few small ones that nobody uses.
 func (o *owner) cheapest(candidates []candidate, lack int64) ([]*slot, float64) {
 	slices.SortFunc(candidates, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(a.worth, b.worth), cmp.Compare(b.memory, a.memory), cmp.Compare(a.id, b.id))
@@ -299,13 +309,8 @@ func (o *owner) cheapest(candidates []candidate, lack int64) ([]*slot, float64) 
 	cost := 0.0
 	victims := make([]*slot, len(chosen))
 	for i, c := range chosen {
-		cost += c.worth
+		cost = max(cost, c.worth)
 		victims[i] = c.slot
-	}
-	for _, c := range candidates {
-		if c.memory >= lack && c.worth < cost {
-			return []*slot{c.slot}, c.worth
-		}
 	}
 	return victims, cost
 }

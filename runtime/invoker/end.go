@@ -19,9 +19,6 @@ func (p *pool) watch(s *slot) {
 	} else {
 		p.diedLocked(s)
 	}
-	if len(p.slots) == 0 {
-		p.uses = 0
-	}
 	p.startWantedLocked()
 	p.o.movedLocked()
 	p.o.setClockLocked()

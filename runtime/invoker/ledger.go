@@ -152,10 +152,10 @@ func (l *ledger) device(uuid string) *device {
 // weigh divides what is used on a device into what its instances use and what others do.
 // While instances load or leave, the latter lies between two bounds and is taken to have
 // changed as little as possible. What is too much just after an instance has gone is its
-// ghost, for some seconds.
+// ghost, for some seconds; what shows of it then is somebody else's as soon as nothing moves.
 func (d *device) weigh(now time.Time) {
 	if d.ghost > 0 && now.After(d.ghostEnd) {
-		d.foreign, d.ghost = d.foreign+d.ghost, 0
+		d.ghost = 0
 	}
 	least := max(0, d.MemoryUsed-d.reserved)
 	most := max(0, d.MemoryUsed-(d.reserved-d.moving()))

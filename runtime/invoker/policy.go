@@ -10,7 +10,8 @@ type Candidate struct {
 	Model string
 	// Memory is how many bytes it takes of its devices, summed over them.
 	Memory int64
-	// Uses is how often the model was used since it was started last.
+	// Uses is how often the model was used, where a use counts less the longer it was ago: half
+	// after 17 hours.
 	Uses float64
 	// Reload is how long it would take to have it back: a resume where it can be
 	// suspended, else a start, as they were measured.
@@ -64,3 +65,19 @@ func (LRU) Value(c Candidate) float64 { return float64(c.LastUse.UnixNano()) / 1
 
 // Evicted implements Policy.
 func (LRU) Evicted(float64) {}
+
+// A frequency is how often something was used, where what is long ago counts less: what was used
+// much before it had to go is worth more when it is back, but not for ever.
+type frequency struct {
+	n    float64
+	last time.Time
+}
+
+// forgetTime is the time in which the past comes to count 1/e.
+const forgetTime = 24 * time.Hour
+
+// add notes a use.
+func (f *frequency) add(now time.Time) {
+	f.n = 1 + f.n*math.Exp(-float64(max(now.Sub(f.last), 0))/float64(forgetTime))
+	f.last = now
+}

@@ -41,7 +41,7 @@ type pool struct {
 	// host's memory for the next.
 	cannotSuspend bool
 	peaks         map[string]int64 // by the name of a device, see Peaks; zero for not measured
-	uses          float64          // requests since there was no instance last
+	uses          frequency
 	history       history
 
 	starts, resumes, runs average     // how long they take
@@ -150,7 +150,7 @@ func (p *pool) acquire(ctx context.Context) (*slot, actions.Timing, error) {
 	p.comesLocked(began)
 	if len(p.waiters) == 0 {
 		if s := p.takeLocked(); s != nil {
-			timing := p.grantedLocked(s, false, 0)
+			timing := p.grantedLocked(s, false, 0, began)
 			o.beginLocked()
 			o.mu.Unlock()
 			return s, timing, nil
@@ -177,11 +177,11 @@ func (p *pool) acquire(ctx context.Context) (*slot, actions.Timing, error) {
 		o.endLocked(time.Now())
 		return nil, actions.Timing{Queue: wait}, g.err
 	}
-	return g.slot, p.grantedLocked(g.slot, true, wait), nil
+	return g.slot, p.grantedLocked(g.slot, true, wait, began.Add(wait)), nil
 }
 
 // grantedLocked counts a request that has an instance, and says where its time went so far.
-func (p *pool) grantedLocked(s *slot, waited bool, wait time.Duration) actions.Timing {
+func (p *pool) grantedLocked(s *slot, waited bool, wait time.Duration, now time.Time) actions.Timing {
 	timing := actions.Timing{Queue: wait, From: actions.TierWarm}
 	if s.fresh && waited {
 		timing.From = s.origin
@@ -190,7 +190,9 @@ func (p *pool) grantedLocked(s *slot, waited bool, wait time.Duration) actions.T
 		timing.Queue = wait - timing.Start
 	}
 	s.fresh, s.ahead = false, false
-	p.uses++
+	if len(s.devices) > 0 {
+		p.uses.add(now)
+	}
 	p.counts.Invocations++
 	if timing.From == actions.TierWarm {
 		p.warmed++
@@ -384,7 +386,7 @@ func (p *pool) touchLocked(s *slot) {
 		reload = p.resumes.value
 	}
 	s.value = p.cfg.Policy.Value(Candidate{
-		Model: p.model.Name, Memory: s.memory * int64(len(s.devices)), Uses: p.uses, Reload: reload,
+		Model: p.model.Name, Memory: s.memory * int64(len(s.devices)), Uses: p.uses.n, Reload: reload,
 		LoadedAt: s.since, LastUse: s.idleSince, KeepAlive: p.keepAliveLocked(),
 	})
 }
