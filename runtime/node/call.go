@@ -13,8 +13,8 @@ import (
 	"github.com/deepfn/deepfn/runtime/worker"
 )
 
-// call runs a call or a question, and answers it.
-func (l *lease) call(ctx context.Context, f *frame) {
+// call runs a call or a question, and answers it on the way that it came.
+func (l *lease) call(ctx context.Context, f *frame, way *wire) {
 	req, err := worker.ParseRequest(l.mem.Request(int(f.lane))[:f.length], f.parts)
 	if err != nil {
 		l.end("it broke the protocol: "+err.Error(), true)
@@ -34,7 +34,7 @@ func (l *lease) call(ctx context.Context, f *frame) {
 	}
 	answers, last := l.leave(&out)
 	if answers {
-		if err := l.wire.post(&out); err != nil && !errors.Is(err, errUnsent) {
+		if err := way.post(&out); err != nil && !errors.Is(err, errUnsent) {
 			l.end("it broke the protocol: "+err.Error(), true)
 		}
 	}

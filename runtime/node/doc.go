@@ -10,7 +10,8 @@
 // handshake alone. After it the two sides have a pair of pipes for frames of 64 bytes, and
 // shared memory for payloads, whose descriptors cross once, with the frame welcome: pipes,
 // because a frame takes a third of the time of one over a socket. The two pipes are a
-// connection, and a connection is a lease; either side ends it by closing its ends.
+// connection, and a connection is a lease; either side ends it by closing its ends. A second
+// pair is the direct way.
 //
 // A frame has at
 //
@@ -27,7 +28,8 @@
 //	 2 hello      relay  at 8 a nonce of 24 bytes, at 32 a proof; flag 1 if it has a token
 //	 3 welcome    node   at 8 lanes (4), time to live in ms (4), limit (8), at 32 a proof;
 //	                     with four descriptors: the memory of requests and of responses,
-//	                     the pipe that the relay reads from, the one that it writes to
+//	                     the pipe that the relay reads from, the one that it writes to;
+//	                     and two more such pipes if there is a direct way
 //	 4 refused    node   instead of challenge or welcome; length: of the JSON that follows
 //	 5 call       relay  id, lane, parts, length, deadline, limit
 //	 6 ask        relay  the same, and what is asked
@@ -35,12 +37,13 @@
 //	 8 error      node   the same; flags 2: the process of the model died, 4: while it loaded
 //	 9 cancel     relay  id, lane
 //	10 beat       both
-//	11 bye        node   id: the last call that was read; flag 1: calls under way are finished
+//	11 bye        node   id: the last call that was read, length: the last on the direct way;
+//	                     flag 1: calls under way are finished
 //
 // From call on, a frame has at
 //
 //	at  bytes
-//	 8  8   id of the call; ids count up
+//	 8  8   id of the call; ids count up on each of the two ways
 //	16  4   lane
 //	20  4   number of parts in the payload
 //	24  8   length of the payload
@@ -79,6 +82,18 @@
 //
 // The node may change the memory of a request while it works on it, the relay that of a
 // response never. Both copy lengths out of the memory before they look at them.
+//
+// # The direct way
+//
+// It carries calls and their answers, one at a time, and nothing else. The thread of the node
+// that has read a call there runs it and answers it, and in the relay who waits for the
+// answer reads it: so on the way of a call nobody is woken but the two. A relay that has
+// more calls sends them the ordinary way, on which everything else goes, cancels too. A cancel
+// may so be read before its call, which is then canceled when it comes. The direct way
+// is in use until the answer has come, even when nobody waits for it any more.
+//
+// Its end is the end of the lease. A relay whose node has ended the direct way alone sends the
+// ordinary way what it has not sent yet, and leaves a node that has a call then.
 //
 // # Questions
 //

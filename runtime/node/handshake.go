@@ -63,9 +63,16 @@ func (n *Node) greet(conn *net.UnixConn) (*lease, error) {
 		return nil, err
 	}
 	defer p.closeTheirs()
-	l, err := newLease(n, p.in, p.out)
+	direct, err := newPipes()
 	if err != nil {
 		p.closeOurs()
+		return nil, err
+	}
+	defer direct.closeTheirs()
+	l, err := newLease(n, p, direct)
+	if err != nil {
+		p.closeOurs()
+		direct.closeOurs()
 		return nil, err
 	}
 	welcome := greeting{
@@ -73,9 +80,10 @@ func (n *Node) greet(conn *net.UnixConn) (*lease, error) {
 		proof: prove(token, "node", &challenge.nonce, &hello.nonce),
 	}
 	requests, responses := l.mem.Files()
-	if err := send(conn, &welcome, requests, responses, p.theirIn, p.theirOut); err != nil {
+	if err := send(conn, &welcome, requests, responses, p.theirIn, p.theirOut, direct.theirIn, direct.theirOut); err != nil {
 		l.mem.Close()
 		p.closeOurs()
+		direct.closeOurs()
 		return nil, err
 	}
 	return l, nil
@@ -99,14 +107,17 @@ func (p pipes) closeTheirs() { _, _ = p.theirIn.Close(), p.theirOut.Close() }
 
 // A welcomed is what a relay has after the handshake.
 type welcomed struct {
-	in, out *os.File
-	mem     *worker.Memory
-	limit   int
-	ttl     time.Duration
+	in, out             *os.File
+	directIn, directOut *os.File // nil where the node has no direct way
+	mem                 *worker.Memory
+	limit               int
+	ttl                 time.Duration
 }
 
 func (w *welcomed) close() {
-	_, _ = w.in.Close(), w.out.Close()
+	for _, f := range []*os.File{w.in, w.out, w.directIn, w.directOut} {
+		_ = f.Close() // of nil it is an error
+	}
 	w.mem.Close()
 }
 
@@ -153,8 +164,8 @@ func answer(conn *net.UnixConn, token []byte) (welcomed, error) {
 	}
 	ttl := time.Duration(welcome.ttl) * time.Millisecond
 	switch {
-	case len(files) != 4:
-		err = fmt.Errorf("%d descriptors came with the welcome, not 4", len(files))
+	case len(files) != 4 && len(files) != 6:
+		err = fmt.Errorf("%d descriptors came with the welcome, not 4 or 6", len(files))
 	case !proves(welcome.proof, prove(token, "node", &challenge.nonce, &hello.nonce)):
 		err = actions.Errorf(actions.Unauthorized, "the node does not know the token of the relay; give both the same --token-file")
 	case welcome.lanes < 2 || welcome.limit == 0 || welcome.limit > maxLimit || ttl < beats*time.Millisecond || ttl > maxTTL:
@@ -168,10 +179,16 @@ func answer(conn *net.UnixConn, token []byte) (welcomed, error) {
 	}
 	mem, err := worker.OpenMemory(files[0], files[1], welcome.lanes, welcome.limit+extraRoom)
 	if err != nil {
-		_, _ = files[2].Close(), files[3].Close()
+		for _, f := range files[2:] {
+			_ = f.Close()
+		}
 		return welcomed{}, err
 	}
-	return welcomed{files[2], files[3], mem, int(welcome.limit), ttl}, nil
+	w := welcomed{in: files[2], out: files[3], mem: mem, limit: int(welcome.limit), ttl: ttl}
+	if len(files) == 6 {
+		w.directIn, w.directOut = files[4], files[5]
+	}
+	return w, nil
 }
 
 func tokenFlag(token []byte) uint8 {

@@ -170,47 +170,96 @@ func TestNodeBreaksTheProtocol(t *testing.T) {
 			return bytesOf(frame{typ: frameResult, id: id, parts: 1, length: 100})
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			path := fakeNode(t, func(conn *net.UnixConn) { welcomeAnd(t, conn, answer) })
-			r := relayTo(t, RelayConfig{Path: path, Patience: 200 * time.Millisecond})
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
-			_, err := r.Invoke(ctx, actions.Request{Model: "m"})
-			wantCode(t, err, actions.Unavailable)
-		})
+		for way, direct := range map[string]int{"": noDirect, ", directly": aDirect} {
+			t.Run(name+way, func(t *testing.T) {
+				path := fakeNode(t, func(conn *net.UnixConn) { welcomeAnd(t, conn, direct, answer) })
+				r := relayTo(t, RelayConfig{Path: path, Patience: 200 * time.Millisecond})
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				_, err := r.Invoke(ctx, actions.Request{Model: "m"})
+				wantCode(t, err, actions.Unavailable)
+			})
+		}
 	}
 }
 
-// welcomeAnd is a node that welcomes a relay, answers its first call, and closes.
-func welcomeAnd(t *testing.T, conn *net.UnixConn, answer func(id uint64, responses []byte) []byte) {
+// A played is a node that a test plays, and what it has sent with the welcome.
+type played struct {
+	mem         *worker.Memory
+	way, direct pipes
+}
+
+// The direct ways of a node that is played.
+const (
+	noDirect = iota
+	aDirect
+	aDeadDirect // whose other end is closed
+)
+
+// play welcomes a relay, with one of the direct ways.
+func play(t *testing.T, conn *net.UnixConn, direct int) (p played, ok bool) {
 	t.Helper()
-	mem, err := worker.NewMemory(2, 1<<20+extraRoom)
+	var err error
+	if p.mem, err = worker.NewMemory(2, 1<<20+extraRoom); err == nil {
+		if p.way, err = newPipes(); err == nil {
+			p.direct, err = newPipes()
+		}
+	}
 	if err != nil {
 		t.Error(err)
-		return
+		return p, false
 	}
-	defer mem.Close()
 	_ = send(conn, &greeting{typ: frameChallenge})
 	_, _ = receive(conn, frameHello)
-	requests, responses := mem.Files()
-	p, err := newPipes()
-	if err != nil {
-		t.Error(err)
-		return
+	requests, responses := p.mem.Files()
+	files := []*os.File{requests, responses, p.way.theirIn, p.way.theirOut}
+	if direct == aDeadDirect {
+		p.direct.closeOurs()
 	}
-	_ = send(conn, &greeting{typ: frameWelcome, lanes: 2, limit: 1 << 20, ttl: 10_000}, requests, responses, p.theirIn, p.theirOut)
-	p.closeTheirs()
-	defer p.closeOurs()
+	if direct != noDirect {
+		files = append(files, p.direct.theirIn, p.direct.theirOut)
+	}
+	_ = send(conn, &greeting{typ: frameWelcome, lanes: 2, limit: 1 << 20, ttl: 10_000}, files...)
+	p.way.closeTheirs()
+	p.direct.closeTheirs()
+	return p, true
+}
+
+func (p played) close() {
+	p.way.closeOurs()
+	p.direct.closeOurs()
+	p.mem.Close()
+}
+
+// next reads a frame of the relay; not ok is the end.
+func (p pipes) next(t *testing.T) (f frame, ok bool) {
+	t.Helper()
 	var b [frameSize]byte
 	if _, err := io.ReadFull(p.in, b[:]); err != nil {
-		return // the relay came once more
+		return f, false
 	}
 	f, err := parseFrame(&b)
 	if err != nil {
 		t.Error(err)
+	}
+	return f, err == nil
+}
+
+// welcomeAnd is a node that welcomes a relay, answers its first call, and closes.
+func welcomeAnd(t *testing.T, conn *net.UnixConn, direct int, answer func(id uint64, responses []byte) []byte) {
+	t.Helper()
+	p, ok := play(t, conn, direct)
+	if !ok {
 		return
 	}
-	_, _ = p.out.Write(answer(f.id, mem.Response(0)))
+	defer p.close()
+	way := p.way
+	if direct == aDirect {
+		way = p.direct
+	}
+	if f, ok := way.next(t); ok { // else the relay came once more
+		_, _ = way.out.Write(answer(f.id, p.mem.Response(0)))
+	}
 }
 
 // TestNothingLeaks connects and ends many relays in the middle of calls.

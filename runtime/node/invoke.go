@@ -148,7 +148,11 @@ func (l *link) exchange(ctx context.Context, n int, q *request) (actions.Respons
 		typ: q.typ, what: uint8(q.what), lane: uint32(n), parts: uint32(parts), length: uint64(size),
 		times: [3]int64{deadline(ctx), int64(q.Limit)},
 	}
-	if err := l.post(&f); err != nil {
+	direct := q.typ == frameCall && l.postDirect(&f)
+	if !direct {
+		err = l.post(&f)
+	}
+	if err != nil {
 		if !errors.Is(err, errUnsent) {
 			l.fail(err)
 			err = fmt.Errorf("%w: %w", errUnsent, err) // not a byte of it
@@ -156,13 +160,13 @@ func (l *link) exchange(ctx context.Context, n int, q *request) (actions.Respons
 		return actions.Response{}, nil, err // the connection ends, and its lanes with it
 	}
 	worker.Hide(memory[:size])
-	answer, err := l.await(ctx, &f)
+	answer, err := l.await(ctx, &f, direct)
 	if err != nil {
 		return actions.Response{}, nil, err
 	}
 	resp, info, err := l.read(&answer, q.Buffer)
 	if revoked := l.mem.Word(n).Load(); revoked == f.id || revoked == everyCall {
-		resp, info, err = actions.Response{}, nil, l.lost(f.id) // what was read is not the answer
+		resp, info, err = actions.Response{}, nil, l.lost(&f, direct) // what was read is not the answer
 	} else if bad, ok := errors.AsType[garbledError](err); ok {
 		err = l.leaveNode(bad)
 	}
@@ -171,7 +175,10 @@ func (l *link) exchange(ctx context.Context, n int, q *request) (actions.Respons
 }
 
 // await waits for the answer to a call.
-func (l *link) await(ctx context.Context, f *frame) (frame, error) {
+func (l *link) await(ctx context.Context, f *frame, direct bool) (frame, error) {
+	if direct {
+		return l.awaitDirect(ctx, f)
+	}
 	answers := l.lanes[f.lane].answer
 	select {
 	case answer := <-answers:
@@ -187,7 +194,7 @@ func (l *link) await(ctx context.Context, f *frame) (frame, error) {
 	case answer := <-answers: // it came before the end
 		return answer, nil
 	default:
-		return frame{}, l.lost(f.id)
+		return frame{}, l.lost(f, false)
 	}
 }
 

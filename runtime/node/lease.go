@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"sync"
 	"time"
 
@@ -19,16 +18,19 @@ import (
 type lease struct {
 	node *Node
 	wire *wire
-	mem  *worker.Memory
-	log  *slog.Logger
+	// direct carries one call at a time, which runs where it is read.
+	direct *wire
+	mem    *worker.Memory
+	log    *slog.Logger
 	// calls are on goroutines of their own.
 	calls sync.WaitGroup
 
 	mu    sync.Mutex // guards what follows
 	lanes []slot
-	// seen is the id of the last call that was read.
-	seen    uint64
-	running int
+	// seen is the id of the last call that was read, seenDirect of the direct ones.
+	seen       uint64
+	seenDirect uint64
+	running    int
 	// silent says that no answer is sent any more, draining that no call is taken.
 	silent, draining bool
 	expired          bool // nothing was heard
@@ -44,15 +46,20 @@ type slot struct {
 	id     uint64 // zero for none
 	cancel context.CancelFunc
 	last   uint64 // the call before
+	left   uint64 // a call that was canceled when there was none of this id
 	// size is how much of the memory of answers may be in use since the time answered, when
 	// it is much.
 	size     uint64
 	answered time.Time
 }
 
-// newLease makes a lease over the two ends of pipes, which it closes.
-func newLease(n *Node, in, out *os.File) (*lease, error) {
-	w, err := newWire(in, out)
+// newLease makes a lease over its ends of pipes, which it closes.
+func newLease(n *Node, p, direct pipes) (*lease, error) {
+	w, err := newWire(p.in, p.out)
+	if err != nil {
+		return nil, err
+	}
+	d, err := newWire(direct.in, direct.out)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +68,7 @@ func newLease(n *Node, in, out *os.File) (*lease, error) {
 		return nil, err
 	}
 	return &lease{
-		node: n, wire: w, mem: mem, lanes: make([]slot, n.cfg.Lanes),
+		node: n, wire: w, direct: d, mem: mem, lanes: make([]slot, n.cfg.Lanes),
 		told: map[string]json.RawMessage{}, held: map[string]struct{}{},
 	}, nil
 }
@@ -81,6 +88,9 @@ func (l *lease) run(ctx context.Context) string {
 			if l.wire.watch(l.node.cfg.TTL, done, l.trim) {
 				l.expire()
 			}
+		})
+		l.calls.Go(func() { // ends with the connection
+			l.over(l.direct.read(func(f *frame) error { return l.runDirect(calls, f) }))
 		})
 		l.over(l.wire.read(func(f *frame) error { return l.take(calls, f) }))
 	} else {
@@ -124,12 +134,13 @@ func (l *lease) end(reason string, tell bool) {
 	}
 	tell = tell && !l.silent
 	l.silent = true
-	seen := l.seen
+	seen, direct := l.seen, l.seenDirect
 	l.mu.Unlock()
 	if tell {
-		_ = l.wire.post(&frame{typ: frameBye, id: seen})
+		_ = l.wire.post(&frame{typ: frameBye, id: seen, length: direct})
 	}
 	l.wire.close()
+	l.direct.close()
 }
 
 // drain tells the relay that no more calls are taken, and ends the lease when those under
@@ -137,9 +148,9 @@ func (l *lease) end(reason string, tell bool) {
 func (l *lease) drain() {
 	l.mu.Lock()
 	l.draining = true
-	seen, idle := l.seen, l.running == 0
+	seen, direct, idle := l.seen, l.seenDirect, l.running == 0
 	l.mu.Unlock()
-	_ = l.wire.post(&frame{typ: frameBye, flags: finishesThis, id: seen})
+	_ = l.wire.post(&frame{typ: frameBye, flags: finishesThis, id: seen, length: direct})
 	if idle {
 		l.end("the node ends", false)
 	}
@@ -203,8 +214,36 @@ func (l *lease) take(ctx context.Context, f *frame) error {
 
 // begin checks a call and runs it.
 func (l *lease) begin(ctx context.Context, f *frame) error {
+	ctx, cancel, err := l.prepare(ctx, f, &l.seen)
+	if err != nil {
+		return err
+	}
+	call := *f
+	l.calls.Go(func() { // ends when the pool has answered, soon after ctx has ended
+		defer cancel()
+		l.call(ctx, &call, l.wire)
+	})
+	return nil
+}
+
+// runDirect checks a call of the direct way, and runs it here: nobody has to be woken.
+func (l *lease) runDirect(ctx context.Context, f *frame) error {
+	if f.typ != frameCall {
+		return fmt.Errorf("a frame of type %d on the direct way", f.typ)
+	}
+	ctx, cancel, err := l.prepare(ctx, f, &l.seenDirect)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	l.call(ctx, f, l.direct)
+	return nil
+}
+
+// prepare checks a call and makes its context.
+func (l *lease) prepare(ctx context.Context, f *frame, seen *uint64) (context.Context, context.CancelFunc, error) {
 	if uint64(f.lane) >= uint64(len(l.lanes)) || f.length > uint64(l.mem.Limit()) {
-		return fmt.Errorf("call %d of %d bytes on lane %d", f.id, f.length, f.lane)
+		return nil, nil, fmt.Errorf("call %d of %d bytes on lane %d", f.id, f.length, f.lane)
 	}
 	var cancel context.CancelFunc
 	if deadline := f.times[0]; deadline > 0 {
@@ -212,30 +251,28 @@ func (l *lease) begin(ctx context.Context, f *frame) error {
 	} else {
 		ctx, cancel = context.WithCancel(ctx)
 	}
-	if err := l.enter(f, cancel); err != nil {
+	if err := l.enter(f, cancel, seen); err != nil {
 		cancel()
-		return err
+		return nil, nil, err
 	}
-	call := *f
-	l.calls.Go(func() { // ends when the pool has answered, soon after ctx has ended
-		defer cancel()
-		l.call(ctx, &call)
-	})
-	return nil
+	return ctx, cancel, nil
 }
 
-// enter notes that a call runs.
-func (l *lease) enter(f *frame, cancel context.CancelFunc) error {
+// enter notes that a call runs, which came on the way whose last call seen is.
+func (l *lease) enter(f *frame, cancel context.CancelFunc, seen *uint64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := &l.lanes[f.lane]
 	if l.silent {
 		return net.ErrClosed // the relay has been told that this call was not read
 	}
-	if s.id != 0 || f.id <= l.seen {
-		return fmt.Errorf("call %d on lane %d after %d, with %d in progress there", f.id, f.lane, l.seen, s.id)
+	if s.id != 0 || f.id <= *seen {
+		return fmt.Errorf("call %d on lane %d after %d, with %d in progress there", f.id, f.lane, *seen, s.id)
 	}
-	s.id, s.cancel, l.seen = f.id, cancel, f.id
+	s.id, s.cancel, *seen = f.id, cancel, f.id
+	if s.left == f.id {
+		cancel()
+	}
 	l.running++
 	return nil
 }
@@ -247,8 +284,11 @@ func (l *lease) cancel(f *frame) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s := &l.lanes[f.lane]; s.id != 0 && s.id == f.id {
+	s := &l.lanes[f.lane]
+	if s.id != 0 && s.id == f.id {
 		s.cancel()
+	} else {
+		s.left = f.id // the call is on the direct way still
 	}
 	return nil
 }

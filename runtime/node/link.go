@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
@@ -18,10 +19,14 @@ var errLost = errors.New("the node has gone")
 
 // A link is a relay's connection to its node, while it lasts.
 type link struct {
-	wire  *wire
-	mem   *worker.Memory
-	limit int
-	ttl   time.Duration
+	wire *wire
+	// direct carries one call at a time, that of who has made taken true. It is nil where
+	// the node has no direct way.
+	direct *wire
+	taken  atomic.Bool
+	mem    *worker.Memory
+	limit  int
+	ttl    time.Duration
 	// free has the lanes for calls, asking has the lane for questions.
 	free   *lanes
 	asking *lanes
@@ -30,15 +35,19 @@ type link struct {
 	// calls.
 	gone, retired chan struct{}
 
-	mu     sync.Mutex // guards what follows
-	lastID uint64     // with wire.mu held too, so that ids go out in their order
-	users  int        // of the memory
-	why    error      // set before gone or retired is closed
-	over   bool       // gone is closed
-	ending bool       // retired is closed
-	said   bool       // the node has said which calls it has read
-	seen   uint64     // the last of them
-	freed  bool
+	mu         sync.Mutex // guards what follows
+	lastID     uint64     // with wire.mu held too, so that ids go out in their order
+	users      int        // of the memory
+	why        error      // set before gone or retired is closed
+	over       bool       // gone is closed
+	ending     bool       // retired is closed
+	said       bool       // the node has said which calls it has read
+	seen       uint64     // the last of them, and of those on the direct way
+	seenDirect uint64
+	// collecting are the goroutines that read answers which nobody waits for on the direct
+	// way. None is added when over is set.
+	collecting sync.WaitGroup
+	freed      bool
 }
 
 // A lane is a call of a link. link.mu guards its fields, but not the channel.
@@ -51,14 +60,18 @@ type lane struct {
 }
 
 func newLink(w welcomed) (*link, error) {
-	wire, err := newWire(w.in, w.out)
+	ordinary, err := newWire(w.in, w.out)
+	var direct *wire
+	if err == nil && w.directIn != nil {
+		direct, err = newWire(w.directIn, w.directOut)
+	}
 	if err != nil {
 		w.close()
 		return nil, err
 	}
 	n := w.mem.Lanes()
 	l := &link{
-		wire: wire, mem: w.mem, limit: w.limit, ttl: w.ttl, lanes: make([]lane, n),
+		wire: ordinary, direct: direct, mem: w.mem, limit: w.limit, ttl: w.ttl, lanes: make([]lane, n),
 		free: newLanes(n - 1), asking: &lanes{idle: []int{n - 1}}, gone: make(chan struct{}), retired: make(chan struct{}),
 	}
 	for i := range l.lanes {
@@ -88,6 +101,7 @@ func (l *link) run(ctx context.Context, log *slog.Logger) {
 	}
 	l.finish(err)
 	beating.Wait()
+	l.collecting.Wait()
 }
 
 // take does what a frame of the node says.
@@ -132,7 +146,7 @@ func (l *link) bye(f *frame) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if f.flags&finishesThis == 0 {
-		l.said, l.seen = true, f.id
+		l.said, l.seen, l.seenDirect = true, f.id, f.length
 		return
 	}
 	if l.ending {
@@ -158,9 +172,17 @@ func (l *link) fail(err error) {
 	l.wire.close()
 }
 
+// close ends the connection, both ways of it.
+func (l *link) close() {
+	l.wire.close()
+	if l.direct != nil {
+		l.direct.close()
+	}
+}
+
 // finish notes that nothing more will come.
 func (l *link) finish(err error) {
-	l.wire.close()
+	l.close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.why == nil {
@@ -240,10 +262,14 @@ func (l *link) post(f *frame) error {
 
 // lost makes the error of a call whose connection has ended: it may be sent again only if
 // the node has said that it has not read it.
-func (l *link) lost(id uint64) error {
+func (l *link) lost(f *frame, direct bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.said && id > l.seen {
+	seen := l.seen
+	if direct {
+		seen = l.seenDirect
+	}
+	if l.said && f.id > seen {
 		return errUnsent
 	}
 	err := errLost

@@ -28,12 +28,12 @@ type wire struct {
 	heard atomic.Int64
 	epoch time.Time
 
-	// buf has what was read, have bytes in the last attempt once, which ended in readErr.
-	// They are of who reads.
-	buf     [16 * frameSize]byte
-	have    int
-	readErr error
-	once    func(fd uintptr) bool
+	// buf has what was read and not taken, from at to have. The last attempt to read, which
+	// once is, ended in readErr. They are of who reads.
+	buf      [16 * frameSize]byte
+	at, have int
+	readErr  error
+	once     func(fd uintptr) bool
 
 	mu      sync.Mutex // guards what follows, and the order of frames
 	sent    [frameSize]byte
@@ -43,7 +43,7 @@ type wire struct {
 	write func(fd uintptr) bool
 }
 
-// newWire makes a wire, which closes the two files.
+// newWire makes a wire, which closes the two files. They must be such that do not wait.
 func newWire(in, out *os.File) (*wire, error) {
 	rawIn, err := in.SyscallConn()
 	if err != nil {
@@ -52,6 +52,9 @@ func newWire(in, out *os.File) (*wire, error) {
 	rawOut, err := out.SyscallConn()
 	if err != nil {
 		return nil, err
+	}
+	if err := in.SetReadDeadline(time.Time{}); err != nil {
+		return nil, err // a pipe that cannot be waited for
 	}
 	w := &wire{in: in, out: out, rawIn: rawIn, rawOut: rawOut, epoch: time.Now()}
 	w.write = func(fd uintptr) bool {
@@ -100,26 +103,39 @@ func (w *wire) postLocked(f *frame) error {
 // error.
 func (w *wire) read(take func(f *frame) error) error {
 	for {
-		if err := w.rawIn.Read(w.once); err != nil {
+		f, err := w.next()
+		if err != nil {
 			return err
 		}
-		if w.readErr != nil {
-			return w.readErr
+		if err := take(&f); err != nil {
+			return err
 		}
-		w.hear()
-		at := 0
-		for ; w.have-at >= frameSize; at += frameSize {
-			f, err := parseFrame((*[frameSize]byte)(w.buf[at:]))
-			if err != nil {
-				return err
-			}
-			if err := take(&f); err != nil {
-				return err
-			}
-		}
-		w.have = copy(w.buf[:], w.buf[at:w.have])
 	}
 }
+
+// next waits for a frame. One reads at a time.
+func (w *wire) next() (frame, error) {
+	for w.have-w.at < frameSize {
+		w.have, w.at = copy(w.buf[:], w.buf[w.at:w.have]), 0
+		if err := w.rawIn.Read(w.once); errors.Is(err, os.ErrDeadlineExceeded) {
+			return frame{}, err
+		} else if err != nil {
+			return frame{}, os.ErrClosed // which package os says in other words here
+		}
+		if w.readErr != nil {
+			return frame{}, w.readErr
+		}
+		w.hear()
+	}
+	w.at += frameSize
+	return parseFrame((*[frameSize]byte)(w.buf[w.at-frameSize:]))
+}
+
+// interrupt makes next, now or when it is called the next time, return
+// os.ErrDeadlineExceeded, until resume.
+func (w *wire) interrupt() { _ = w.in.SetReadDeadline(time.Unix(1, 0)) }
+
+func (w *wire) resume() { _ = w.in.SetReadDeadline(time.Time{}) }
 
 func (w *wire) hear() { w.heard.Store(int64(time.Since(w.epoch))) }
 
