@@ -65,12 +65,18 @@ type pass struct {
 	o       *owner
 	now     time.Time
 	claimed map[*device]int64
+	first   map[*pool]*slot // of those in line
 }
+
+// further says that a slot would be one more of a model that has an instance, or gets one before
+// it: nobody with calls leaves for it, and nobody waits behind it, else they would chase each
+// other out.
+func (ps *pass) further(s *slot) bool { return s.pool.servesLocked() || ps.first[s.pool] != s }
 
 // admitLocked lets those enter that there is memory for, and makes room for the others as
 // far as that can be done now.
 func (o *owner) admitLocked() {
-	ps := pass{o: o, now: time.Now(), claimed: map[*device]int64{}}
+	ps := pass{o: o, now: time.Now(), claimed: map[*device]int64{}, first: map[*pool]*slot{}}
 	if ps.now.Sub(o.ledger.read) > staleTime {
 		return // a reading comes
 	}
@@ -79,6 +85,9 @@ func (o *owner) admitLocked() {
 		o.looking = o.looked.Sub(ps.now)
 	}()
 	for _, s := range slices.Clone(o.line) {
+		if ps.first[s.pool] == nil {
+			ps.first[s.pool] = s
+		}
 		switch {
 		case !slices.Contains(o.line, s): // what was done for another has moved it
 		case s.state == suspended:
@@ -160,7 +169,7 @@ func (ps *pass) wait(s *slot, able []*device) {
 	plans = plans[:p.demand.Devices]
 	possible := !math.IsInf(plans[len(plans)-1].cost, 1)
 	for _, pl := range plans {
-		if possible || !p.servesLocked() { // else others have what is free now
+		if possible || !ps.further(s) {
 			ps.claimed[pl.device] += p.needOn(pl.device)
 		}
 		if possible {
@@ -190,7 +199,7 @@ func (ps *pass) readmit(s *slot) {
 		possible = possible && d.Usable() && p.needOn(d) <= d.most(p)
 	}
 	for _, pl := range plans {
-		if now || !p.servesLocked() { // else others have what is free now
+		if now || !ps.further(s) {
 			ps.claimed[pl.device] += more
 		}
 		if now {
@@ -250,8 +259,7 @@ func (ps *pass) evictableLocked(s, waiting *slot) bool {
 		return false
 	}
 	rested := ps.now.Sub(s.since) >= ps.o.cfg.Residency
-	// Not for one more of those that work already: they would chase each other out.
-	alsoBusy := ps.now.Sub(waiting.since) >= ps.o.cfg.DrainAfter && !waiting.pool.servesLocked()
+	alsoBusy := ps.now.Sub(waiting.since) >= ps.o.cfg.DrainAfter && !ps.further(waiting)
 	switch s.state {
 	case suspended:
 		return true

@@ -90,10 +90,14 @@ func (o *owner) readUntilAdmitted() {
 func (o *owner) readLocked(found []actions.Device, err error) {
 	now := time.Now()
 	if err != nil && !o.ended {
-		o.cfg.Log.Warn("the devices could not be read", "error", err)
+		if text := err.Error(); text != o.unread { // it is tried often while somebody waits
+			o.unread = text
+			o.cfg.Log.Warn("the devices could not be read", "error", err)
+		}
 		o.refuseLineLocked(now, err)
 		return
 	}
+	o.unread = ""
 	o.ledger.update(found, now)
 	for _, d := range o.ledger.devices {
 		o.measureLocked(d)

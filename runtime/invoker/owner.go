@@ -32,6 +32,8 @@ type owner struct {
 	reading bool          // somebody reads the devices until the line is empty
 	again   bool          // and was asked to read them once more
 	ended   bool
+	// unread is why the devices could not be read, if they could not be when that was last tried.
+	unread string
 
 	clock    *time.Timer // fires when something may be due
 	clockDue time.Time   // when it should

@@ -85,6 +85,18 @@ func (p *pool) aliveLocked() bool {
 	return false
 }
 
+// servesLocked says whether an instance takes calls, or is about to.
+func (p *pool) servesLocked() bool {
+	for s := range p.slots {
+		switch s.state {
+		case idle, busy, starting, resuming:
+			return true
+		case wanted, suspending, suspended, draining, gone:
+		}
+	}
+	return false
+}
+
 // ready returns nil if the pool keeps no instance or has one, else why it has none.
 func (p *pool) ready() error {
 	p.o.mu.Lock()
@@ -205,8 +217,10 @@ func (p *pool) start(s *slot) {
 	p.o.mu.Lock()
 	defer p.o.mu.Unlock()
 	if err != nil {
-		p.counts.StartFailures++
-		p.logFailureLocked(err, took)
+		if !p.closed { // then it was to end
+			p.counts.StartFailures++
+			p.logFailureLocked(err, took)
+		}
 		p.o.dropLocked(s)
 		p.failedLocked(err)
 		p.o.movedLocked()

@@ -2,6 +2,9 @@ package invoker
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -139,4 +142,45 @@ func (f *lateFake) Call(context.Context, actions.Request) (actions.Response, err
 func (f *lateFake) Settle() error {
 	f.settles++
 	return f.fake.Settle()
+}
+
+// A start that ends because the pool closes is no failure of the model.
+func TestCloseWhileStarting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		v, f := newFleet(Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
+		f.startTime = time.Minute
+		if err := v.Keep(t.Context(), "m", 1); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		closeNow(t, v)
+		if log.Len() > 0 {
+			t.Errorf("got %s", log.String())
+		}
+	})
+}
+
+// A driver that does not answer is told of once, and again when it says something else.
+func TestReadErrorsAreLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		v, f := newGPUFleet(Config{Log: slog.New(slog.NewTextHandler(&log, nil))}, map[string]int64{"a": 50}, 80)
+		defer f.finish(t, v)
+		mustAsk(t, v, "a", `{}`)
+		f.kill(-1)
+		for _, text := range []string{"no answer", "no library"} {
+			f.gpus.mu.Lock()
+			f.err = errors.New(text)
+			f.gpus.mu.Unlock()
+			_, _ = askFor(t, v, "a", `{}`, 20*time.Second)
+			if n := strings.Count(log.String(), `could not be read" error="`+text); n != 1 {
+				t.Errorf("%q: %d lines, want one", text, n)
+			}
+		}
+		f.gpus.mu.Lock()
+		f.err = nil
+		f.gpus.mu.Unlock()
+		mustAsk(t, v, "a", `{}`)
+	})
 }

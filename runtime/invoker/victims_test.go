@@ -1,6 +1,7 @@
 package invoker
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -97,6 +98,58 @@ func TestSuspendedOnceForTwoDevices(t *testing.T) {
 		time.Sleep(time.Minute)
 		if st := stat(t, v, "a"); states(t, v, "a") != "suspended" || st.Evictions[actions.EvictMemory] != 0 {
 			t.Errorf("got %+v", st)
+		}
+	})
+}
+
+// What has an instance already gets no further one at the cost of models that are busy, nor
+// keeps free memory from them.
+func TestFurtherInstances(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, f := newGPUFleet(Config{MaxInstances: 2}, map[string]int64{"a": 35, "b": 35, "c": 10}, 80)
+		defer f.finish(t, v)
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		busyFor(ctx, t, v, &wg, "a", 3, 100*time.Millisecond)
+		time.Sleep(3 * time.Second) // it has two
+		busyFor(ctx, t, v, &wg, "b", 3, 100*time.Millisecond)
+		time.Sleep(20 * time.Second)
+		took, err := askFor(t, v, "c", `{}`, time.Minute)
+		time.Sleep(2 * time.Minute)
+		loads := f.loads()
+		cancel()
+		wg.Wait()
+		if err != nil || took > time.Second {
+			t.Errorf("c: got %v after %v, though there was room", err, took)
+		}
+		if loads != 4 {
+			t.Errorf("%d loads, want two of a and one of b and c: they chase each other out", loads)
+		}
+	})
+}
+
+// Nobody leaves one device for an instance that cannot have its other one.
+func TestNobodyLeavesInVain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, f := newGPUFleet(Config{HostMemory: 200 * gib}, map[string]int64{"a": 50, "other": 60, "kept": 60}, 80, 80)
+		defer f.finish(t, v)
+		f.change("a", func(m *actions.Model) { m.Resources.GPUs = 2 })
+		f.suspend["a"] = &tier{}
+		mustAsk(t, v, "a", `{}`)
+		time.Sleep(time.Minute)
+		if err := v.Warm(t.Context(), "kept", 1); err != nil {
+			t.Fatal(err)
+		}
+		mustAsk(t, v, "other", `{}`)
+		time.Sleep(time.Minute)
+		if got := states(t, v, "a"); got != "suspended" {
+			t.Fatalf("a is %q", got)
+		}
+		if _, err := askFor(t, v, "a", `{}`, 20*time.Second); actions.CodeOf(err) != actions.Deadline {
+			t.Errorf("got %v", err)
+		}
+		if got := states(t, v, "other"); got != "idle" {
+			t.Errorf("the other is %q, want it where it was", got)
 		}
 	})
 }
