@@ -252,7 +252,7 @@ func TestMemoryLimit(t *testing.T) {
 		"group, old":        {fstest.MapFS{"proc/self/cgroup": file("3:cpu:/x\n4:memory:/a\n"), "sys/fs/cgroup/memory/a/memory.limit_in_bytes": file("4096\n")}, 4096},
 		"foreign namespace": {fstest.MapFS{"proc/self/cgroup": file("0::/../../a\n")}, 0},
 	} {
-		if got := memoryLimit(tt.files); got != tt.want {
+		if got := MemoryLimit(tt.files); got != tt.want {
 			t.Errorf("%s: got %d, want %d", name, got, tt.want)
 		}
 	}

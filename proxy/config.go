@@ -154,7 +154,7 @@ func (c Config) withDefaults() Config {
 		c.MaxBody = 48 << 20
 	}
 	if c.MaxBodies <= 0 {
-		c.MaxBodies = defaultBodies(memoryLimit(os.DirFS("/")))
+		c.MaxBodies = defaultBodies(MemoryLimit(os.DirFS("/")))
 	}
 	c.MaxBodies = max(c.MaxBodies, c.MaxBody)
 	if c.MaxConns <= 0 {

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// memoryLimit returns how many bytes of memory the control groups of this process
+// MemoryLimit returns how many bytes of memory the control groups of this process
 // allow, 0 without a limit. fsys is the root of the file system.
-func memoryLimit(fsys fs.FS) int64 {
+func MemoryLimit(fsys fs.FS) int64 {
 	const root = "sys/fs/cgroup"
 	files := []string{root + "/memory.max", root + "/memory/memory.limit_in_bytes"}
 	// Outside a container the process's group is below the root.

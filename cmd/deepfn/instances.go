@@ -80,11 +80,7 @@ func (h *house) start(ctx context.Context, m actions.Model, devices []string) (i
 	if err != nil {
 		return nil, err
 	}
-	inst := &instance{Worker: w, origin: weights.Origin(), onDevices: len(devices) > 0}
-	if h.checkpoint != nil { // a nil pointer is no checkpointer
-		inst.checkpoint = h.checkpoint
-	}
-	return inst, nil
+	return &instance{Worker: w, origin: weights.Origin(), onDevices: len(devices) > 0, checkpoint: h.checkpointOf(m)}, nil
 }
 
 // startJob makes an instance of the model for one job.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/proxy"
 	"github.com/deepfn/deepfn/runtime/gpu"
 	"github.com/deepfn/deepfn/runtime/invoker"
 )
@@ -66,7 +67,7 @@ func (s *poolSettings) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&s.keepAlive, "keep-alive", string(invoker.Fixed), "fixed: --idle-time for all; histogram: learned from the times between a model's requests,\nwith instances started ahead of them (DEEPFN_KEEP_ALIVE)")
 	f.DurationVar(&s.release, "release-before-pause", 0, "leave the GPUs when there was no request for so long, before the platform freezes the\nprocess; on OpenWhisk 8s; 0: never (DEEPFN_RELEASE_BEFORE_PAUSE)")
 	f.Var(&s.headroom, "gpu-headroom", "memory of each GPU that is never given to models (DEEPFN_GPU_HEADROOM; default a twentieth,\n512 MiB at most)")
-	f.Var(&s.hostMemory, "host-memory", "memory of the machine for models that leave a GPU and can come back fast\n(DEEPFN_HOST_MEMORY; default a quarter of it; 0: none)")
+	f.Var(&s.hostMemory, "host-memory", "memory of the machine for models that leave a GPU and can come back fast\n(DEEPFN_HOST_MEMORY; default a quarter of what it has, or this container may have; 0: none)")
 	f.DurationVar(&s.residency, "gpu-residency", 2*time.Second, "time that a model may stay on a GPU at least (DEEPFN_GPU_RESIDENCY)")
 	f.IntVar(&s.deviceCalls, "gpu-calls", 1, "instances that may work on one GPU at the same time; 0: any number (DEEPFN_GPU_CALLS)")
 }
@@ -96,6 +97,8 @@ func (s *poolSettings) resolve(f *pflag.FlagSet, getenv func(string) string) err
 	switch {
 	case s.timeout < 0 || s.release < 0 || s.residency < 0 || s.deviceCalls < 0:
 		return usageError{errors.New("--timeout, --release-before-pause, --gpu-residency and --gpu-calls want 0 or more")}
+	case s.idleTime == 0:
+		return usageError{errors.New("--idle-time wants a time such as 10m, or less than 0 for never")}
 	case s.instances < 1 || s.queueDepth < 1:
 		return usageError{errors.New("--instances and --queue-depth want 1 or more")}
 	case s.keepAlive != string(invoker.Fixed) && s.keepAlive != string(invoker.Histogram):
@@ -181,7 +184,16 @@ func hostMemoryOf(b bytesFlag) int64 {
 	if b.set {
 		return int64(b.Bytes)
 	}
-	return machineMemory() / 4
+	return hostShare(machineMemory(), proxy.MemoryLimit(os.DirFS("/")))
+}
+
+// hostShare is a quarter of the machine's memory, or of what a container may have of it, zero
+// for no limit: beyond that the kernel ends processes.
+func hostShare(machine, limit int64) int64 {
+	if limit > 0 {
+		machine = min(machine, limit)
+	}
+	return machine / 4
 }
 
 // demand is what an instance of a model needs of the devices: what it says, else what its files

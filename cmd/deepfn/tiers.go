@@ -22,7 +22,6 @@ type instance struct {
 
 // A checkpointer suspends and resumes processes from outside; *gpu.Checkpoint is one.
 type checkpointer interface {
-	Supported() error
 	Suspend(ctx context.Context, pid int) error
 	Resume(ctx context.Context, pid int) error
 }
@@ -40,7 +39,7 @@ func (i *instance) Suspend(ctx context.Context) (invoker.Suspended, error) {
 	if err == nil {
 		return invoker.Suspended{Host: host, Device: contextMemory}, nil
 	}
-	if actions.CodeOf(err) != actions.Unsupported || i.checkpoint == nil || i.checkpoint.Supported() != nil {
+	if actions.CodeOf(err) != actions.Unsupported || i.checkpoint == nil {
 		return invoker.Suspended{}, err
 	}
 	if err := i.checkpoint.Suspend(ctx, i.PID()); err != nil {
@@ -62,6 +61,16 @@ func (i *instance) Resume(ctx context.Context) error {
 		return i.checkpoint.Resume(ctx, i.PID())
 	}
 	return i.Worker.Resume(ctx)
+}
+
+// checkpointOf returns what suspends the instances of a model from outside: the driver, where the
+// worker itself has the devices. A program, or a server of its own, is a child of the worker, which
+// the driver would look for in vain.
+func (h *house) checkpointOf(m actions.Model) checkpointer {
+	if h.checkpoint == nil || m.Runtime != actions.ONNX && m.Runtime != actions.Python {
+		return nil // a nil pointer would be a checkpointer
+	}
+	return h.checkpoint
 }
 
 // weightPaths are the files and folders in which the weights of a model are; what it has learned
