@@ -40,7 +40,8 @@ func now(call uintptr, fd int, b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
-	v := unix.Iovec{Base: &b[0], Len: uint64(len(b))}
+	v := unix.Iovec{Base: &b[0]}
+	v.SetLen(len(b))
 	for {
 		n, _, errno := unix.RawSyscall6(call, uintptr(fd), uintptr(unsafe.Pointer(&v)), 1, here, 0, unix.RWF_NOWAIT) //nolint:gosec // for the length of the call
 		switch errno {
