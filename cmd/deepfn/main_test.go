@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -82,28 +84,36 @@ func (p *process) start(stdout io.Writer, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.cmd = exec.Command(exe, args...) //nolint:noctx // cleanup ends it
-	p.cmd.Env = slices.Concat(environ(t), []string{"DEEPFN_DATA=" + t.TempDir()}, p.env)
-	p.cmd.Stdout = stdout
-	stderr, err := p.cmd.StderrPipe()
-	if err != nil {
+	env := slices.Concat(environ(t), []string{"DEEPFN_DATA=" + t.TempDir()}, p.env)
+	if err := p.launch(exe, env, stdout, args...); err != nil {
 		t.Fatal(err)
 	}
+	return p
+}
+
+// launch starts a program and waits until it says where it listens. The test's cleanup ends it.
+func (p *process) launch(program string, env []string, stdout io.Writer, args ...string) error {
+	p.cmd = exec.Command(program, args...) //nolint:noctx // cleanup ends it
+	p.cmd.Env, p.cmd.Stdout = env, stdout
+	stderr, err := p.cmd.StderrPipe()
+	if err != nil {
+		return err
+	}
 	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	address := make(chan string, 1)
 	go p.follow(stderr, address) // ends when the server has
-	t.Cleanup(p.kill)
+	p.t.Cleanup(p.kill)
 	select {
 	case addr := <-address:
 		p.base = "http://" + addr
+		return nil
 	case <-p.ended:
-		t.Fatalf("deepfn serve ended with %d: %s", p.code, p.stderr.String())
+		return fmt.Errorf("%s %s ended with %d: %s", filepath.Base(program), args[0], p.code, p.stderr.String())
 	case <-time.After(time.Minute):
-		t.Fatal("deepfn serve does not listen after a minute")
+		return fmt.Errorf("%s %s does not listen after a minute: %s", filepath.Base(program), args[0], p.stderr.String())
 	}
-	return p
 }
 
 // follow copies stderr, finds the address in it, and reaps the process.

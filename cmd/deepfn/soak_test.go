@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -150,7 +149,8 @@ func startSoak(t *testing.T) *soak {
 		writeAll(t, dir, map[string]string{"action.yaml": action, "model.py": code})
 	}
 	s.library.Set(gputest.State{GPUs: []gputest.GPU{gputest.A100(0), gputest.A100(1)}})
-	s.node = startProcess(t, []string{"DEEPFN_NVML=" + s.library.Path()}, "node", "--socket", s.socket, "--listen", "127.0.0.1:0",
+	s.node = &process{t: t, ended: make(chan struct{}), env: []string{"DEEPFN_NVML=" + s.library.Path()}}
+	s.node.start(&s.node.stdout, "node", "--socket", s.socket, "--listen", "127.0.0.1:0",
 		"--catalog", catalog, "--lease", soakLease.String(), "--gpu-headroom", "0", "--host-memory", "100 GiB", "--timeout", "20s", "--log-level", "info")
 	stop := make(chan struct{})
 	s.drive.Go(func() { s.driver(stop) })
@@ -169,44 +169,6 @@ func writeAll(t *testing.T, dir string, files map[string]string) {
 			t.Fatal(err)
 		}
 	}
-}
-
-// startProcess starts deepfn with a command that listens, and waits until it does.
-func startProcess(t *testing.T, env []string, args ...string) *process {
-	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return launch(t, exe, slices.Concat(environ(t), []string{"DEEPFN_DATA=" + t.TempDir()}, env), args...)
-}
-
-// launch starts a program that says where it listens.
-func launch(t *testing.T, program string, env []string, args ...string) *process {
-	t.Helper()
-	p := &process{t: t, ended: make(chan struct{})}
-	p.cmd = exec.Command(program, args...) //nolint:noctx // cleanup ends it
-	p.cmd.Env = env
-	p.cmd.Stdout = &p.stdout
-	stderr, err := p.cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	address := make(chan string, 1)
-	go p.follow(stderr, address) // ends when the process has
-	t.Cleanup(p.kill)
-	select {
-	case addr := <-address:
-		p.base = "http://" + addr
-	case <-p.ended:
-		t.Errorf("%s ended with %d: %s", args[0], p.code, p.stderr.String())
-	case <-time.After(time.Minute):
-		t.Errorf("%s does not listen after a minute: %s", args[0], p.stderr.String())
-	}
-	return p
 }
 
 // driver plays the driver: it sees which processes of models there are, and says that they take
@@ -284,7 +246,11 @@ func readWorker(pid int) soakWorker {
 // start starts the relay, or starts it again.
 func (r *soakRelay) start() {
 	env := append(os.Environ(), "DEEPFN_LOG_LEVEL=info")
-	p := launch(r.soak.t, r.soak.program, env, r.model, "--listen", "127.0.0.1:0", "--node", "unix://"+r.soak.socket, "--grace", "1s")
+	p := &process{t: r.soak.t, ended: make(chan struct{})}
+	err := p.launch(r.soak.program, env, &p.stdout, r.model, "--listen", "127.0.0.1:0", "--node", "unix://"+r.soak.socket, "--grace", "1s")
+	if err != nil {
+		r.soak.t.Error(err)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.p = p
