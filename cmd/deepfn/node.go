@@ -92,7 +92,7 @@ func (n *nodeServer) addFlags(f *pflag.FlagSet) {
 	f.IntVar(&n.warm, "warm", 1, "instances of each MODEL to start at once and to keep (DEEPFN_WARM)")
 	n.poolSettings.addFlags(f)
 	n.storage.addFlags(f)
-	f.StringVar(&n.socket, "socket", "", "path of the socket (DEEPFN_NODE_SOCKET; default deepfn/node.sock in XDG_RUNTIME_DIR,\nof root /run/deepfn/node.sock)")
+	f.StringVar(&n.socket, "socket", "", "path of the socket (DEEPFN_NODE_SOCKET; default deepfn/node.sock in XDG_RUNTIME_DIR;\nwithout that, of root, /run/deepfn/node.sock)")
 	f.StringVar(&n.tokenFile, "token-file", "", "file with the token that relays have to know (DEEPFN_NODE_TOKEN_FILE; default SOCKET.token,\nwhich is made, for this user alone)")
 	f.BoolVar(&n.noToken, "no-token", false, "take relays without a token: the socket's permissions and the user decide (DEEPFN_NODE_NO_TOKEN=1)")
 	f.IntSliceVar(&n.allow, "allow-uid", nil, "user whose processes may be relays, beside this one and root (DEEPFN_NODE_ALLOW_UID)")
