@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -183,7 +185,9 @@ func (s *soak) driver(stop chan struct{}) {
 		}
 		state := gputest.State{GPUs: []gputest.GPU{gputest.A100(0), gputest.A100(1)}}
 		var workers []int
-		for _, pid := range s.node.descendants() {
+		living := s.node.descendants()
+		maps.DeleteFunc(known, func(pid int, _ soakWorker) bool { return !slices.Contains(living, pid) }) // another may get its id
+		for _, pid := range living {
 			w, ok := known[pid]
 			if !ok {
 				if w = readWorker(pid); w.memory == 0 { // another process, or not yet what it will be
