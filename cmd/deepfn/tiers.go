@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"sync"
 
 	"github.com/deepfn/deepfn/actions"
@@ -28,6 +29,12 @@ type checkpointer interface {
 
 // Origin says where the model's files were when it was started.
 func (i *instance) Origin() actions.Tier { return i.origin }
+
+// Suspendable says whether the model said, when it was loaded, that it can be suspended by itself.
+func (i *instance) Suspendable() bool {
+	var about actions.Description
+	return json.Unmarshal(i.Info(), &about) == nil && about.Suspend != ""
+}
 
 // Suspend has the model leave its devices: by its own hooks, which leave the process its
 // context, else by the driver's checkpoint, which does not.

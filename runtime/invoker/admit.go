@@ -145,11 +145,19 @@ func (o *owner) mayDoWithout(p *pool) bool {
 	return p.demand.Guess && !slices.ContainsFunc(o.ledger.devices, usable)
 }
 
-// sort puts the devices in the order in which they are preferred: those with the most room
-// first, so that models share a device when they must.
+// sort puts the devices in the order in which they are preferred: those without an instance of the
+// model, where a further one does not have to take turns with it, if there is room; then those
+// with the most room, so that models share a device when they must.
 func (ps *pass) sort(p *pool, able []*device) {
+	room := func(d *device) int64 { return d.room() - ps.claimed[d] - p.needOn(d) }
+	free := func(d *device) int {
+		if room(d) >= 0 && !d.has(p) {
+			return 1
+		}
+		return 0
+	}
 	slices.SortStableFunc(able, func(a, b *device) int {
-		return cmp.Compare(b.room()-ps.claimed[b]-p.needOn(b), a.room()-ps.claimed[a]-p.needOn(a))
+		return cmp.Or(cmp.Compare(free(b), free(a)), cmp.Compare(room(b), room(a)))
 	})
 }
 
@@ -344,7 +352,9 @@ func aboveMinimum(candidates []candidate) []candidate {
 // they end.
 func (o *owner) evictAllLocked(victims []*slot, reason actions.EvictReason) {
 	for _, s := range victims {
-		o.cfg.Policy.Evicted(s.value)
+		if reason == actions.EvictMemory { // else it was not weighed against another
+			o.cfg.Policy.Evicted(s.value)
+		}
 		if s.state != idle || !s.suspendLocked(reason) {
 			s.drainLocked(reason)
 		}

@@ -35,6 +35,28 @@ func TestPlacement(t *testing.T) {
 	})
 }
 
+// A further instance of a model goes to a device where it need not take turns with the first, though
+// there may be less room.
+func TestFurtherInstanceElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, f := newGPUFleet(Config{MaxInstances: 2}, map[string]int64{"m": 10}, 80, 40)
+		defer f.finish(t, v)
+		mustAsk(t, v, "m", `{}`) // on the larger one
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() { mustAsk(t, v, "m", `{"Sleep":1000000000}`) })
+		}
+		wg.Wait()
+		var on []string
+		for _, inst := range stat(t, v, "m").Instances {
+			on = append(on, inst.Devices...)
+		}
+		if slices.Sort(on); !slices.Equal(on, []string{"GPU-0", "GPU-1"}) {
+			t.Errorf("got them on %v, want one on each", on)
+		}
+	})
+}
+
 // Two loads go on at the same time on one device, and together they do not take more than
 // there is.
 func TestLoadsAtTheSameTime(t *testing.T) {

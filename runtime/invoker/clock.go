@@ -1,6 +1,8 @@
 package invoker
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
@@ -149,14 +151,20 @@ func (o *owner) releaseLocked(now time.Time) {
 	if o.cfg.ReleaseTime <= 0 || o.calls > 0 || now.Sub(o.quiet) < o.cfg.ReleaseTime {
 		return
 	}
+	var leaving []*slot
 	for _, d := range o.ledger.devices {
 		for s := range d.slots {
-			if s.state == idle {
-				o.released = true
-				o.evictAllLocked([]*slot{s}, actions.EvictPause)
+			if s.state == idle && !slices.Contains(leaving, s) {
+				leaving = append(leaving, s)
 			}
 		}
 	}
+	o.released = o.released || len(leaving) > 0
+	// The host's memory is for those that can make use of it, and of these for the most valuable.
+	slices.SortFunc(leaving, func(a, b *slot) int {
+		return cmp.Or(cmp.Compare(b.suspendable(), a.suspendable()), cmp.Compare(b.value, a.value), cmp.Compare(a.id, b.id))
+	})
+	o.evictAllLocked(leaving, actions.EvictPause)
 }
 
 // thawLocked takes the time for which the process was frozen, but for what was left until

@@ -233,7 +233,7 @@ func (p *pool) needs(devices []*device) int64 {
 // neverFitsLocked is the error of a model for which there are not enough devices that could
 // ever take it.
 func (o *owner) neverFitsLocked(p *pool) error {
-	return fmt.Errorf("%s can never be loaded here: it needs %s; %s; pin fewer models, or give it a larger device", p.model.Name, p.wish(), o.sumsLocked())
+	return fmt.Errorf("%s can never be loaded here: it needs %s; %s; another device is needed, a healthy one, or fewer pinned models", p.model.Name, p.wish(), o.sumsLocked())
 }
 
 // noRoomLocked is the error of a model that has waited long enough.

@@ -185,6 +185,9 @@ func New(cfg Config) *Invoker {
 // with the request), Deadline, Canceled, what the request's Begin returned, or what the
 // model answered. The Response has its Timing with an error too.
 func (v *Invoker) Invoke(ctx context.Context, req actions.Request) (actions.Response, error) {
+	if req.Verb == actions.Suspend || req.Verb == actions.Resume {
+		return actions.Response{}, actions.Errorf(actions.Invalid, "%s: only the pool itself suspends and resumes models", req.Model)
+	}
 	p, err := v.pool(ctx, req.Model)
 	if err != nil {
 		return actions.Response{}, err

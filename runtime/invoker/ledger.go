@@ -164,6 +164,16 @@ func (d *device) weigh(now time.Time) {
 	d.foreign = others - d.ghost
 }
 
+// has says whether an instance of the model has memory of the device.
+func (d *device) has(p *pool) bool {
+	for s := range d.slots {
+		if s.pool == p {
+			return true
+		}
+	}
+	return false
+}
+
 // fits says whether an instance of the demand may be on the device at all.
 func (d *device) fits(need Demand) bool {
 	return d.Usable() && atLeast(d.ComputeCapability, need.ComputeCapability)
@@ -189,8 +199,12 @@ func version(v string) (major, minor int) {
 // sums says where the memory of the device is, for people.
 func (d *device) sums() string {
 	b := func(n int64) string { return actions.Bytes(n).String() }
+	name := d.Name
+	if d.ComputeCapability != "" {
+		name += ", compute capability " + d.ComputeCapability
+	}
 	text := fmt.Sprintf("%s (%s) has %s, of which %s are kept free, %s are the models' and %s somebody else's",
-		d.UUID, d.Name, b(d.MemoryTotal), b(d.headroom), b(d.reserved), b(d.foreign+d.ghost))
+		d.UUID, name, b(d.MemoryTotal), b(d.headroom), b(d.reserved), b(d.foreign+d.ghost))
 	if d.Health != actions.Healthy {
 		text += "; it is " + string(d.Health) + ": " + d.Reason
 	}

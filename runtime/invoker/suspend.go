@@ -30,6 +30,16 @@ type Suspender interface {
 	Resume(ctx context.Context) error
 }
 
+// suspendable is 1 if it is known that the instance can be suspended, because it says so
+// (Suspendable() bool) or its model was before, and 0 if nobody knows.
+func (s *slot) suspendable() int {
+	says, ok := s.inst.(interface{ Suspendable() bool })
+	if ok && says.Suspendable() || s.pool.resumes.value > 0 {
+		return 1
+	}
+	return 0
+}
+
 // suspendLocked begins to suspend an idle instance, if it can be and there is memory for it
 // on the host.
 func (s *slot) suspendLocked(reason actions.EvictReason) bool {

@@ -1,6 +1,7 @@
 package invoker
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"testing"
@@ -191,4 +192,51 @@ func TestNoReleaseWhileBusy(t *testing.T) {
 			t.Errorf("%d starts: b was released by the time in the freezer", f.loads())
 		}
 	})
+}
+
+// A willing instance says that it can be suspended.
+type willing struct{ suspendable }
+
+func (willing) Suspendable() bool { return true }
+
+// Before a pause, the host's memory is not kept for those that cannot make use of it.
+func TestReleaseOfTheWilling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		models := map[string]int64{"a": 20, "b": 20, "c": 20, "willing": 20}
+		v, f := newGPUFleet(Config{ReleaseTime: 8 * time.Second, HostMemory: 25 * gib}, models, 80)
+		defer f.finish(t, v)
+		start := v.owner.cfg.Start
+		v.owner.cfg.Start = func(ctx context.Context, m actions.Model, devices []string) (Instance, error) {
+			inst, err := start(ctx, m, devices)
+			if s, ok := inst.(suspendable); ok && m.Name == "willing" {
+				return willing{s}, nil
+			}
+			return inst, err
+		}
+		for model := range models {
+			f.suspend[model] = &tier{err: actions.Errorf(actions.Unsupported, "no hooks")}
+		}
+		f.suspend["willing"] = &tier{}
+		for _, model := range []string{"willing", "a", "b", "c"} {
+			mustAsk(t, v, model, `{}`)
+		}
+		time.Sleep(9 * time.Second)
+		if got := states(t, v, "willing"); got != "suspended" {
+			t.Errorf("it is %q, want it in the host's memory", got)
+		}
+	})
+}
+
+// Only the pool suspends and resumes: a caller who asks a model for it is refused.
+func TestVerbsOfThePool(t *testing.T) {
+	v, f := newFleet(Config{})
+	defer closeNow(t, v)
+	for _, verb := range []actions.Verb{actions.Suspend, actions.Resume} {
+		if _, err := v.Invoke(t.Context(), actions.Request{Model: "m", Verb: verb}); actions.CodeOf(err) != actions.Invalid {
+			t.Errorf("%s: got %v, want Invalid", verb, err)
+		}
+	}
+	if len(f.started) != 0 {
+		t.Errorf("%d instances were started for it", len(f.started))
+	}
 }
