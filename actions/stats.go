@@ -100,7 +100,7 @@ type DeviceStats struct {
 	Device
 	// Reserved is how many bytes the pool's instances have of it, and Foreign how many
 	// somebody else uses; Room is what is left for another instance, in bytes, which may be
-	// negative.
+	// negative. What instances that have gone leave behind for some seconds is none of these.
 	Reserved, Foreign, Room int64
 	// Instances is how many instances are on the device, Calls how many calls hold it.
 	Instances, Calls int

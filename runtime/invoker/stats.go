@@ -76,7 +76,7 @@ func (v *Invoker) DeviceStats() []actions.DeviceStats {
 	stats := make([]actions.DeviceStats, len(o.ledger.devices))
 	for i, d := range o.ledger.devices {
 		stats[i] = actions.DeviceStats{
-			Device: d.Device, Reserved: d.reserved, Foreign: d.foreign + d.ghost, Room: d.room(),
+			Device: d.Device, Reserved: d.reserved, Foreign: d.foreign, Room: d.room(),
 			Instances: len(d.slots), Calls: d.held, Busy: d.busy,
 		}
 		stats[i].Processes = slices.Clone(d.Processes)
