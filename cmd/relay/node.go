@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -124,19 +123,12 @@ func ReadToken(file string) ([]byte, error) {
 	return token, nil
 }
 
-// HealthyNode returns nil if the node answers and takes calls.
+// HealthyNode returns nil if the node answers and takes relays, also when it has as many as
+// it takes.
 func (n *Node) HealthyNode(ctx context.Context) error {
 	cfg, err := n.connection()
 	if err != nil {
 		return err
 	}
-	if end, ok := ctx.Deadline(); ok {
-		cfg.Patience = time.Until(end)
-	}
-	r := node.NewRelay(cfg)
-	defer func() { _ = r.Close() }()
-	if _, err := r.Models(ctx); err != nil {
-		return fmt.Errorf("node at %s: %w", n.URL, err)
-	}
-	return nil
+	return node.Probe(ctx, cfg.Path, cfg.Token)
 }

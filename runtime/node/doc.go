@@ -25,7 +25,8 @@
 // when it is sent and ignored when it is read.
 //
 //	 1 challenge  node   at 8 a nonce of 24 bytes; flag 1 if the node has a token
-//	 2 hello      relay  at 8 a nonce of 24 bytes, at 32 a proof; flag 1 if it has a token
+//	 2 hello      relay  at 8 a nonce of 24 bytes, at 32 a proof; flag 1 if it has a token,
+//	                     flag 2 if it is a probe
 //	 3 welcome    node   at 8 lanes (4), time to live in ms (4), limit (8), at 32 a proof;
 //	                     with four descriptors: the memory of requests and of responses,
 //	                     the pipe that the relay reads from, the one that it writes to;
@@ -59,6 +60,14 @@
 // relay, "node" of the node, the nonce of the node and that of the relay: neither side
 // shows the token to whoever has the other end. Without a token it is zeros. A side
 // with a token wants the other to have the same.
+//
+// A probe asks whether the node is there and takes relays. It gets a welcome without lanes
+// and descriptors, or a refusal, and is no lease: so it has its answer, too, from a node that
+// has as many relays as it takes. A node that does not know the flag welcomes it as a relay,
+// and the probe closes what it gets.
+//
+// Who has not proven anything yet takes no place of a relay. A handshake may take 2 s; when
+// more than 64 wait for the proof, the one that has waited longest is refused.
 //
 // The JSON of a refusal is that of an error in package worker's protocol, of at most 4 KiB.
 //

@@ -41,6 +41,7 @@ const (
 // The flags of the frames.
 const (
 	hasToken     = 1 // challenge, hello
+	onlyProbes   = 2 // hello
 	wasCold      = 1 // result, error
 	hasDied      = 2 // error
 	diedLoading  = 4 // error

@@ -1,10 +1,9 @@
 package node
 
 import (
-	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -15,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/deepfn/deepfn/actions"
-	"github.com/deepfn/deepfn/runtime/worker"
 )
 
 const (
@@ -35,49 +33,105 @@ type refusal struct {
 	RetryAfterMS int64        `json:"retry_after_ms,omitempty"`
 }
 
+// signed is what both sides of a handshake have signed with the token.
+type signed struct {
+	token       []byte
+	node, relay [nonceSize]byte
+}
+
+func (s *signed) proof(side string) [sha256.Size]byte { return prove(s.token, side, &s.node, &s.relay) }
+
 // greet is the node's side of the handshake. An *actions.Error is for the relay to know.
+// The lease is nil for who has only asked whether the node is there; else it has taken a
+// place, which is the caller's to give back.
 func (n *Node) greet(conn *net.UnixConn) (*lease, error) {
-	if err := conn.SetDeadline(time.Now().Add(greetTime)); err != nil {
-		return nil, err
-	}
-	token, err := n.cfg.Token()
+	s, flags, err := n.challenge(conn)
 	if err != nil {
 		return nil, err
 	}
-	challenge := greeting{typ: frameChallenge, flags: tokenFlag(token), nonce: newNonce()}
-	if err := send(conn, &challenge); err != nil {
+	if flags&onlyProbes != 0 {
+		return nil, n.answerProbe(conn, s)
+	}
+	if err := n.take(); err != nil {
 		return nil, err
+	}
+	l, err := n.welcome(conn, s)
+	if err != nil {
+		n.give()
+	}
+	return l, err
+}
+
+// challenge has the other side prove that it knows the token, and returns the flags of its
+// hello. From then on it is no guest.
+func (n *Node) challenge(conn *net.UnixConn) (*signed, uint8, error) {
+	hello, s, err := n.hello(conn)
+	if !n.guests.leave(conn) {
+		err = crowdedError()
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(s.token) > 0 && !proves(hello.proof, s.proof("relay")) {
+		if hello.flags&hasToken == 0 {
+			return nil, 0, actions.Errorf(actions.Unauthorized, "the node wants its token; give the relay the same --token-file")
+		}
+		return nil, 0, actions.Errorf(actions.Unauthorized, "the relay has another token than the node; give both the same --token-file")
+	}
+	return s, hello.flags, nil
+}
+
+// hello sends the challenge and reads the hello.
+func (n *Node) hello(conn *net.UnixConn) (greeting, *signed, error) {
+	token, err := n.cfg.Token()
+	if err != nil { // what is wrong with it is not for others to know
+		return greeting{}, nil, &actions.Error{
+			Code: actions.Unavailable, RetryAfter: time.Second, Err: err,
+			Msg: "the node cannot read its token; its log says why",
+		}
+	}
+	s := &signed{token: token, node: newNonce()}
+	if err := send(conn, &greeting{typ: frameChallenge, flags: tokenFlag(token), nonce: s.node}); err != nil {
+		return greeting{}, nil, err
 	}
 	hello, err := receive(conn, frameHello)
-	if err != nil {
-		return nil, err
+	s.relay = hello.nonce
+	return hello, s, err
+}
+
+// answerProbe tells a probe, which gets no lease, whether the node takes relays.
+func (n *Node) answerProbe(conn *net.UnixConn, s *signed) error {
+	n.mu.Lock()
+	draining := n.draining
+	n.mu.Unlock()
+	if draining {
+		return drainingError()
 	}
-	if len(token) > 0 && !proves(hello.proof, prove(token, "relay", &challenge.nonce, &hello.nonce)) {
-		if hello.flags&hasToken == 0 {
-			return nil, actions.Errorf(actions.Unauthorized, "the node wants its token; give the relay the same --token-file")
-		}
-		return nil, actions.Errorf(actions.Unauthorized, "the relay has another token than the node; give both the same --token-file")
-	}
+	return send(conn, &greeting{typ: frameWelcome, proof: s.proof("node")})
+}
+
+// welcome makes the lease of a relay, and gives it its ends of it.
+func (n *Node) welcome(conn *net.UnixConn, s *signed) (*lease, error) {
 	p, err := newPipes()
 	if err != nil {
-		return nil, err
+		return nil, shortError(err)
 	}
 	defer p.closeTheirs()
 	direct, err := newPipes()
 	if err != nil {
 		p.closeOurs()
-		return nil, err
+		return nil, shortError(err)
 	}
 	defer direct.closeTheirs()
 	l, err := newLease(n, p, direct)
 	if err != nil {
 		p.closeOurs()
 		direct.closeOurs()
-		return nil, err
+		return nil, shortError(err)
 	}
 	welcome := greeting{
 		typ: frameWelcome, lanes: uint32(n.cfg.Lanes), ttl: uint32(n.cfg.TTL.Milliseconds()), limit: uint64(n.cfg.MaxPayload),
-		proof: prove(token, "node", &challenge.nonce, &hello.nonce),
+		proof: s.proof("node"),
 	}
 	requests, responses := l.mem.Files()
 	if err := send(conn, &welcome, requests, responses, p.theirIn, p.theirOut, direct.theirIn, direct.theirOut); err != nil {
@@ -87,6 +141,14 @@ func (n *Node) greet(conn *net.UnixConn) (*lease, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// shortError is for a relay for which the system has no descriptors or memory left.
+func shortError(err error) *actions.Error {
+	return &actions.Error{
+		Code: actions.Unavailable, RetryAfter: time.Second, Err: err,
+		Msg: "the node has no descriptors or memory for another relay; its log says what is short",
+	}
 }
 
 // pipes are two pipes: what one side writes to its out, the other reads from its in.
@@ -104,92 +166,6 @@ func newPipes() (p pipes, err error) {
 
 func (p pipes) closeOurs()   { _, _ = p.in.Close(), p.out.Close() }
 func (p pipes) closeTheirs() { _, _ = p.theirIn.Close(), p.theirOut.Close() }
-
-// A welcomed is what a relay has after the handshake.
-type welcomed struct {
-	in, out             *os.File
-	directIn, directOut *os.File // nil where the node has no direct way
-	mem                 *worker.Memory
-	limit               int
-	ttl                 time.Duration
-}
-
-func (w *welcomed) close() {
-	for _, f := range []*os.File{w.in, w.out, w.directIn, w.directOut} {
-		_ = f.Close() // of nil it is an error
-	}
-	w.mem.Close()
-}
-
-// meet is the relay's side of the handshake, and connects before that. An *actions.Error
-// is what the node said, or says what to do.
-func meet(ctx context.Context, path string, token []byte) (welcomed, error) {
-	if err := checkPath(path); err != nil {
-		return welcomed{}, err
-	}
-	dialer := net.Dialer{Timeout: greetTime}
-	c, err := dialer.DialContext(ctx, "unix", path)
-	if err != nil {
-		return welcomed{}, err
-	}
-	conn, ok := c.(*net.UnixConn)
-	if !ok {
-		return welcomed{}, errors.Join(fmt.Errorf("the socket is a %T", c), c.Close())
-	}
-	defer func() { _ = conn.Close() }()
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	return answer(conn, token)
-}
-
-// answer does what a relay has to do before it is welcome.
-func answer(conn *net.UnixConn, token []byte) (welcomed, error) {
-	if err := conn.SetDeadline(time.Now().Add(greetTime)); err != nil {
-		return welcomed{}, err
-	}
-	challenge, err := receive(conn, frameChallenge)
-	if err != nil {
-		return welcomed{}, err
-	}
-	if len(token) > 0 && challenge.flags&hasToken == 0 {
-		return welcomed{}, actions.Errorf(actions.Unauthorized, "the relay has a token and the node has none; give both the same --token-file")
-	}
-	hello := greeting{typ: frameHello, flags: tokenFlag(token), nonce: newNonce()}
-	hello.proof = prove(token, "relay", &challenge.nonce, &hello.nonce)
-	if err := send(conn, &hello); err != nil {
-		return welcomed{}, err
-	}
-	welcome, files, err := receiveFiles(conn)
-	if err != nil {
-		return welcomed{}, err
-	}
-	ttl := time.Duration(welcome.ttl) * time.Millisecond
-	switch {
-	case len(files) != 4 && len(files) != 6:
-		err = fmt.Errorf("%d descriptors came with the welcome, not 4 or 6", len(files))
-	case !proves(welcome.proof, prove(token, "node", &challenge.nonce, &hello.nonce)):
-		err = actions.Errorf(actions.Unauthorized, "the node does not know the token of the relay; give both the same --token-file")
-	case welcome.lanes < 2 || welcome.limit == 0 || welcome.limit > maxLimit || ttl < beats*time.Millisecond || ttl > maxTTL:
-		err = fmt.Errorf("%d lanes of %d bytes for %v", welcome.lanes, welcome.limit, ttl)
-	}
-	if err != nil {
-		for _, f := range files {
-			_ = f.Close()
-		}
-		return welcomed{}, err
-	}
-	mem, err := worker.OpenMemory(files[0], files[1], welcome.lanes, welcome.limit+extraRoom)
-	if err != nil {
-		for _, f := range files[2:] {
-			_ = f.Close()
-		}
-		return welcomed{}, err
-	}
-	w := welcomed{in: files[2], out: files[3], mem: mem, limit: int(welcome.limit), ttl: ttl}
-	if len(files) == 6 {
-		w.directIn, w.directOut = files[4], files[5]
-	}
-	return w, nil
-}
 
 func tokenFlag(token []byte) uint8 {
 	if len(token) > 0 {
@@ -254,53 +230,6 @@ func receive(conn *net.UnixConn, want frameType) (greeting, error) {
 		return g, receiveRefusal(conn, g.length)
 	}
 	return g, err
-}
-
-// receiveFiles reads the welcome and the descriptors that come with it, or the error of a
-// refusal.
-func receiveFiles(conn *net.UnixConn) (greeting, []*os.File, error) {
-	var b [frameSize]byte
-	rights := make([]byte, unix.CmsgSpace(8*4))
-	n, size, _, _, err := conn.ReadMsgUnix(b[:], rights)
-	if err != nil {
-		return greeting{}, nil, err
-	}
-	files := parseRights(rights[:size])
-	if n == 0 {
-		err = io.ErrUnexpectedEOF
-	} else if _, err = io.ReadFull(conn, b[n:]); err == nil {
-		var g greeting
-		if g, err = parseGreeting(&b, frameWelcome); err == nil && g.typ == frameRefused {
-			err = receiveRefusal(conn, g.length)
-		} else if err == nil {
-			return g, files, nil
-		}
-	}
-	for _, f := range files {
-		_ = f.Close()
-	}
-	return greeting{}, nil, err
-}
-
-// parseRights takes the descriptors out of a control message. Who sends some has them
-// closed here if they are not wanted.
-func parseRights(b []byte) []*os.File {
-	messages, err := unix.ParseSocketControlMessage(b)
-	if err != nil {
-		return nil
-	}
-	var files []*os.File
-	for i := range messages {
-		fds, err := unix.ParseUnixRights(&messages[i])
-		if err != nil {
-			continue
-		}
-		for _, fd := range fds {
-			unix.CloseOnExec(fd)
-			files = append(files, os.NewFile(uintptr(fd), "file of the node"))
-		}
-	}
-	return files
 }
 
 // receiveRefusal reads the JSON of a refusal, and returns its error.

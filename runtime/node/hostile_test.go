@@ -127,16 +127,10 @@ func TestRelayThatDoesNotRead(t *testing.T) {
 }
 
 func TestSilentRelays(t *testing.T) {
-	s := serve(t, Config{TTL: 100 * time.Millisecond, MaxRelays: 2})
-	// One stops within the handshake, one after it.
-	c, err := new(net.Dialer).DialContext(t.Context(), "unix", s.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = c.Close() }()
+	s := serve(t, Config{TTL: 100 * time.Millisecond, MaxRelays: 1})
 	hostile(t, s.path)
-	// Meanwhile there is no place for a third.
-	_, err = meet(t.Context(), s.path, nil)
+	// Meanwhile there is no place for a second.
+	_, err := meet(t.Context(), s.path, nil)
 	wantCode(t, err, actions.Unavailable, "--max-relays")
 	eventually(t, "no relay", func() bool { return s.Relays() == 0 })
 	eventually(t, "a place", func() bool {
@@ -146,6 +140,84 @@ func TestSilentRelays(t *testing.T) {
 		}
 		return err == nil
 	})
+}
+
+// TestHalfHandshakes has many stop within the handshake: they take no place of a relay, and
+// keep neither relays nor probes away.
+func TestHalfHandshakes(t *testing.T) {
+	s := serve(t, Config{MaxRelays: 1})
+	conns := make([]net.Conn, 3*maxGuests)
+	for i := range conns {
+		c, err := new(net.Dialer).DialContext(t.Context(), "unix", s.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		conns[i] = c
+	}
+	if err := Probe(t.Context(), s.path, nil); err != nil {
+		t.Errorf("a probe: %v", err)
+	}
+	hostile(t, s.path)
+	s.guests.mu.Lock()
+	waiting := len(s.guests.conns)
+	s.guests.mu.Unlock()
+	if waiting > maxGuests {
+		t.Errorf("%d connections wait for their proof, want %d at most", waiting, maxGuests)
+	}
+	conn, ok := conns[0].(*net.UnixConn)
+	if !ok {
+		t.Fatalf("got a %T", conns[0])
+	}
+	_, err := receive(conn, frameChallenge)
+	if err == nil { // else it had to go before that
+		_, _, err = receiveFiles(conn)
+	}
+	wantCode(t, err, actions.Unavailable, "the oldest")
+}
+
+func TestProbe(t *testing.T) {
+	token := func() ([]byte, error) { return []byte("a token of the node"), nil }
+	s := serve(t, Config{MaxRelays: 1, Token: token})
+	w, err := meet(t.Context(), s.path, []byte("a token of the node"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	for range 3 {
+		if err := Probe(t.Context(), s.path, token); err != nil {
+			t.Errorf("a full node: %v", err)
+		}
+	}
+	err = Probe(t.Context(), s.path, nil)
+	wantCode(t, err, actions.Unavailable, "wants its token")
+	s.mu.Lock()
+	if s.taken != 1 {
+		t.Errorf("%d places are taken, want 1: a probe takes none", s.taken)
+	}
+	s.draining = true
+	s.mu.Unlock()
+	err = Probe(t.Context(), s.path, token)
+	wantCode(t, err, actions.Unavailable, "shutting down")
+	err = Probe(t.Context(), s.path+"2", token)
+	wantCode(t, err, actions.Unavailable, "does not answer")
+}
+
+// TestProbeOfAnOldNode has the node welcome the probe as a relay.
+func TestProbeOfAnOldNode(t *testing.T) {
+	path := fakeNode(t, func(conn *net.UnixConn) {
+		p, ok := play(t, conn, aDirect)
+		if !ok {
+			return
+		}
+		defer p.close()
+		if _, ok := p.way.next(t); ok {
+			t.Error("a probe sends a frame")
+		}
+	})
+	if err := Probe(t.Context(), path, nil); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestNodeBreaksTheProtocol has nodes that answer what is no answer.

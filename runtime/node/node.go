@@ -55,7 +55,7 @@ type Config struct {
 	AllowUIDs []int
 	// TTL is for how long a lease lasts after the relay was heard last. The default is 10 s.
 	TTL time.Duration
-	// MaxRelays is the most relays at one time. The default is 256.
+	// MaxRelays is the most relays at one time, probes not counted. The default is 256.
 	MaxRelays int
 	// Lanes is the most calls that a relay may have under way, 2 to 64, one of them for
 	// questions. The default is 64.
@@ -110,10 +110,12 @@ type Node struct {
 	cfg   Config
 	codes *codes
 	wants *wants
+	// guests are the connections that are no relays yet.
+	guests guests
 
 	mu     sync.Mutex // guards what follows
 	leases map[*lease]struct{}
-	// taken counts the connections whose user is allowed, also those in the handshake.
+	// taken counts the relays, also those that get their welcome.
 	taken    int
 	draining bool
 }
@@ -137,6 +139,7 @@ func (n *Node) Serve(ctx context.Context, ln *Listener) error {
 	unhook := context.AfterFunc(ctx, func() { stopped <- ln.Close() })
 	var relays sync.WaitGroup
 	err := n.accept(ln, func(conn *net.UnixConn) {
+		n.guests.enter(conn)
 		relays.Go(func() { n.serve(living, conn) }) // ends with the connection, or with living
 	})
 	if unhook() { // ctx lives: the listener broke
@@ -179,19 +182,20 @@ func (n *Node) serve(ctx context.Context, conn *net.UnixConn) {
 	if err == nil {
 		err = n.allowed(cred)
 	}
-	if err == nil {
-		err = n.take()
-	}
 	if err != nil {
+		n.guests.leave(conn)
 		n.refuse(conn, cred, err)
 		return
 	}
-	defer n.give()
 	l, err := n.greet(conn)
 	if err != nil {
 		n.refuse(conn, cred, err)
 		return
 	}
+	if l == nil {
+		return // it was a probe
+	}
+	defer n.give()
 	_ = conn.Close() // the pipes say when the relay has gone
 	l.log = n.cfg.Log.With("relay_pid", cred.Pid, "relay_uid", cred.Uid)
 	l.log.Info("relay connected")
@@ -224,7 +228,7 @@ func (n *Node) allowed(cred unix.Ucred) error {
 	return actions.Errorf(actions.Forbidden, "the node is not for processes of the user %d; start it with --allow-uid %d", uid, uid)
 }
 
-// take counts a connection.
+// take counts a relay.
 func (n *Node) take() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -260,10 +260,12 @@ func (r *Relay) whyNot() error {
 	return r.why
 }
 
+func (r *Relay) unavailable(why error) *actions.Error { return unavailable(r.cfg.Path, why) }
+
 // unavailable says that the node does not answer, and what to do where that is known.
-func (r *Relay) unavailable(why error) *actions.Error {
+func unavailable(path string, why error) *actions.Error {
 	e := &actions.Error{Code: actions.Unavailable, RetryAfter: time.Second, Err: why}
-	e.Msg = "the node runtime does not answer at " + r.cfg.Path
+	e.Msg = "the node runtime does not answer at " + path
 	if said, ok := errors.AsType[*actions.Error](why); ok {
 		e.Msg += ": " + said.Error()
 	}
