@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/cmd/relay"
 	"github.com/deepfn/deepfn/runtime/invoker"
 	"github.com/deepfn/deepfn/runtime/node"
@@ -263,39 +260,4 @@ func (n *nodeServer) node(r *running, token func() ([]byte, error)) *node.Node {
 		Token: token, AllowUIDs: n.allow, TTL: n.lease, MaxRelays: n.maxRelays, MaxPayload: r.maxPayload,
 		KeepCode: n.keepCode, Grace: relay.GraceOf(n.Grace), Log: r.log,
 	})
-}
-
-// token returns what reads the token, which it makes if nobody has said where there is one.
-func (n *nodeServer) token() (func() ([]byte, error), error) {
-	if n.noToken {
-		return nil, nil
-	}
-	file := n.tokenFile
-	if file == "" {
-		file = relay.DefaultTokenFile(n.socket)
-		if err := makeToken(file); err != nil {
-			return nil, err
-		}
-	}
-	read := func() ([]byte, error) { return relay.ReadToken(file) }
-	_, err := read()
-	return read, err
-}
-
-// tokenBytes is how many random bytes a token has that is made here.
-const tokenBytes = 32
-
-// makeToken writes a new token, unless the file is there.
-func makeToken(file string) error {
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) // #nosec G304 -- beside the socket
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return actions.Errorf(actions.Unavailable, "the token of the node: %w; name a file with --token-file", err)
-	}
-	secret := make([]byte, tokenBytes)
-	_, _ = rand.Read(secret) // never fails
-	_, err = f.WriteString(hex.EncodeToString(secret) + "\n")
-	return errors.Join(err, f.Close())
 }

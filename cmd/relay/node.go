@@ -1,26 +1,16 @@
 package relay
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
-	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/runtime/node"
-)
-
-// maxToken is how many bytes of a token file are read, minToken the least that a token has.
-const (
-	maxToken = 4 << 10
-	minToken = 16
 )
 
 // A Node says how the node runtime is reached.
@@ -101,26 +91,6 @@ func (n *Node) token(socket string) func() ([]byte, error) {
 		}
 		return token, err
 	}
-}
-
-// ReadToken reads the token in a file, without white space around it. The error is an
-// *actions.Error.
-func ReadToken(file string) ([]byte, error) {
-	f, err := os.Open(file) // #nosec G304 -- the operator names it
-	if err != nil {
-		return nil, actions.Errorf(actions.Unauthorized, "the token of the node: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	text, err := io.ReadAll(io.LimitReader(f, maxToken+1))
-	if err != nil {
-		return nil, actions.Errorf(actions.Unauthorized, "the token of the node: %w", err)
-	}
-	token := bytes.TrimSpace(text)
-	if len(token) < minToken || len(token) > maxToken {
-		return nil, actions.Errorf(actions.Unauthorized,
-			"the token of the node: %s has %d bytes, want %d to %d, as 'openssl rand -hex 32' prints them", file, len(token), minToken, maxToken)
-	}
-	return token, nil
 }
 
 // HealthyNode returns nil if the node answers and takes relays, also when it has as many as

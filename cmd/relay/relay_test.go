@@ -3,13 +3,8 @@ package relay
 import (
 	"bytes"
 	"context"
-	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/deepfn/deepfn/actions"
 )
 
 // run runs the command with variables of the environment, whose context has ended: what is
@@ -55,29 +50,6 @@ func TestCommandLine(t *testing.T) {
 				t.Errorf("got %d, %q, %q; want %d and %q", code, out, errs, test.code, test.text)
 			}
 		})
-	}
-}
-
-func TestReadToken(t *testing.T) {
-	dir := t.TempDir()
-	for _, test := range []struct{ name, text, want string }{
-		{"hex and a newline", strings.Repeat("ab", 32) + "\n", strings.Repeat("ab", 32)},
-		{"short", "secret", ""},
-		{"empty", "", ""},
-		{"endless", strings.Repeat("x", maxToken+1), ""},
-	} {
-		file := filepath.Join(dir, test.name)
-		if err := os.WriteFile(file, []byte(test.text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		got, err := ReadToken(file)
-		if string(got) != test.want || (err == nil) != (test.want != "") {
-			t.Errorf("%s: got %q, %v; want %q", test.name, got, err, test.want)
-		}
-	}
-	_, err := ReadToken(filepath.Join(dir, "none"))
-	if !errors.Is(err, os.ErrNotExist) || actions.CodeOf(err) != actions.Unauthorized {
-		t.Errorf("no file: got %v", err)
 	}
 }
 
