@@ -89,28 +89,6 @@ func (l *lease) stats() []actions.PoolStats {
 	})
 }
 
-// load makes a model of code, which the lease holds from then on.
-func (l *lease) load(ctx context.Context, req actions.Request) (actions.Response, error) {
-	var source sentSource
-	if err := json.Unmarshal(slices.Clone(req.Args), &source); err != nil || len(req.Files) != 1 {
-		return actions.Response{}, actions.Errorf(actions.Invalid, "the code of a function with its main and env is wanted")
-	}
-	// The relay could change it while it is hashed and unpacked.
-	data := slices.Clone(req.Files[0].Data)
-	m, err := l.node.codes.hold(ctx, actions.Source{Main: source.Main, Env: source.Env, Data: data})
-	if err != nil {
-		return actions.Response{}, err
-	}
-	l.mu.Lock()
-	_, twice := l.held[m.Name]
-	l.held[m.Name] = struct{}{}
-	l.mu.Unlock()
-	if twice {
-		l.node.codes.release(m.Name)
-	}
-	return document(m)
-}
-
 // warm keeps a model warm for the relay.
 func (l *lease) warm(ctx context.Context, req actions.Request) (actions.Response, error) {
 	var args sentWarm

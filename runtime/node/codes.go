@@ -47,10 +47,9 @@ func codeName(s actions.Source) string {
 	return "fn-" + hex.EncodeToString(sum.Sum(nil))[:16]
 }
 
-// hold makes a model of code, or returns the one that there is, and holds it until
-// release. The name is that of the model, also after an error.
-func (c *codes) hold(ctx context.Context, s actions.Source) (actions.Model, error) {
-	s.Name = codeName(s)
+// hold makes a model of code, whose name codeName has made, or returns the one that there
+// is, and holds it until release of the code that it returns.
+func (c *codes) hold(ctx context.Context, s actions.Source) (actions.Model, *code, error) {
 	for {
 		entry, first := c.enter(s.Name)
 		if first {
@@ -60,15 +59,15 @@ func (c *codes) hold(ctx context.Context, s actions.Source) (actions.Model, erro
 		select {
 		case <-entry.ready:
 		case <-ctx.Done():
-			c.release(s.Name)
-			return actions.Model{}, ctx.Err()
+			c.release(s.Name, entry)
+			return actions.Model{}, nil, ctx.Err()
 		}
 		if entry.err == nil {
-			return entry.model, nil
+			return entry.model, entry, nil
 		}
 		c.drop(s.Name, entry)
 		if first || ctx.Err() != nil {
-			return actions.Model{}, entry.err
+			return actions.Model{}, nil, entry.err
 		}
 		// It was the error of another one's call, which may have been canceled.
 	}
@@ -99,15 +98,12 @@ func (c *codes) drop(name string, entry *code) {
 	}
 }
 
-// release takes back a hold.
-func (c *codes) release(name string) {
+// release takes back a hold of an entry. Another entry may have its name by now, when no
+// model has become of this one.
+func (c *codes) release(name string, entry *code) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	entry := c.byName[name]
-	if entry == nil {
-		return
-	}
-	if entry.holders--; entry.holders == 0 {
+	if entry.holders--; entry.holders == 0 && c.byName[name] == entry {
 		entry.timer = time.AfterFunc(c.keep, func() { c.expire(name, entry) })
 	}
 }

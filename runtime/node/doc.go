@@ -120,7 +120,7 @@
 //
 // Code gets a name that its hash is part of, so that the same code of two relays is one
 // model, and other code of the same name is not; only a lease that has imported code, or
-// imports it again, can call it.
+// imports it again, can call it. A lease holds 64 different codes of 64 MiB in all at most.
 //
 // # Lease
 //

@@ -37,8 +37,10 @@ type lease struct {
 	reason           string
 	// told is what the relay knows of what models report, by model.
 	told map[string]json.RawMessage
-	// held is the code that the relay has imported, by the names of its models.
-	held map[string]struct{}
+	// held is the code that the relay has imported, by the names of its models; room is
+	// what it takes.
+	held map[string]*code
+	room codeRoom
 }
 
 // A slot is a lane of a lease, and what runs on it. lease.mu guards it.
@@ -69,7 +71,7 @@ func newLease(n *Node, p, direct pipes) (*lease, error) {
 	}
 	return &lease{
 		node: n, wire: w, direct: d, mem: mem, lanes: make([]slot, n.cfg.Lanes),
-		told: map[string]json.RawMessage{}, held: map[string]struct{}{},
+		told: map[string]json.RawMessage{}, held: map[string]*code{},
 	}, nil
 }
 
@@ -163,8 +165,8 @@ func (l *lease) release(ctx context.Context) {
 	held, expired := l.held, l.expired
 	l.held = nil
 	l.mu.Unlock()
-	for name := range held {
-		l.node.codes.release(name)
+	for name, entry := range held {
+		l.node.codes.release(name, entry)
 	}
 	l.node.leave(l)
 	if expired { // it has the memory mapped still, if it is frozen
