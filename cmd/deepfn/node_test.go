@@ -220,13 +220,14 @@ func TestNodeCommandLine(t *testing.T) {
 		{"a second node", []string{"node", "--socket", socket}, 4, "another node serves"},
 		{"a long path", []string{"node", "--socket", "/" + strings.Repeat("x", 120)}, 2, "107"},
 		{"no such model", []string{"node", "--socket", socket + "2", "no-such-model"}, 3, "no-such-model"},
+		{"no such model of the node", []string{"serve", "--node", url, "--listen", "127.0.0.1:0", "no-such-model"}, 3, "no-such-model"},
 		{"both of token and none", []string{"node", "--socket", socket + "2", "--no-token", "--token-file", "x"}, 2, "--no-token"},
 		{"a token that is not there", []string{"node", "--socket", socket + "2", "--token-file", "/no/such/file"}, 4, "/no/such/file"},
 		{"a short lease", []string{"node", "--lease", "1ms"}, 2, "--lease"},
 		{"a flag of the pool", []string{"serve", "--node", url, "--instances", "2"}, 2, "--instances is not for --node"},
 		{"no URL", []string{"serve", "--node", "x"}, 2, "unix:///PATH"},
 		{"health", []string{"healthcheck", "--node", url}, 0, ""},
-		{"health of nobody", []string{"healthcheck", "--node", url + "2"}, 4, "does not answer"},
+		{"health of nobody", []string{"healthcheck", "--node", url + "2"}, 4, "no such file; start 'deepfn node'"},
 		{"health with a wrong token", []string{"healthcheck", "--node", url, "--token-file", os.Args[0]}, 4, "token"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

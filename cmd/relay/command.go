@@ -21,6 +21,7 @@ const (
 	exitOK          = 0
 	exitFailed      = 1
 	exitUsage       = 2
+	exitNotFound    = 3
 	exitUnavailable = 4
 )
 
@@ -62,10 +63,14 @@ func Main(ctx context.Context, p Program) int {
 		_, _ = fmt.Fprintln(p.Stderr, "See 'deepfn-relay --help'.")
 		return exitUsage
 	}
-	if code := actions.CodeOf(err); code == actions.Internal {
+	switch actions.CodeOf(err) {
+	case actions.Internal:
 		return exitFailed
+	case actions.NotFound:
+		return exitNotFound
+	default:
+		return exitUnavailable
 	}
-	return exitUnavailable
 }
 
 func (c *command) run(ctx context.Context) error {

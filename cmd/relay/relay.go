@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -68,22 +69,28 @@ func Run(ctx context.Context, cfg Config) error {
 	return errors.Join(s.serve(ctx, ln), s.relay.Close())
 }
 
-// serve serves until ctx ends, then drains.
+// serve serves until ctx ends, or the node says that it has no such model, then drains.
 func (s *server) serve(ctx context.Context, ln net.Listener) error {
-	preparing, stop := context.WithCancel(ctx)
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
 	var wg sync.WaitGroup
+	var noModel error
 	if s.cfg.Model != "" && s.cfg.Warm > 0 {
-		wg.Go(func() { s.prepare(preparing) }) // ends with the front
+		wg.Go(func() { // ends with the front
+			if noModel = s.prepare(serving); noModel != nil {
+				stop()
+			}
+		})
 	}
 	front := s.front()
 	tracer := s.trace(ctx, &front)
-	err := proxy.New(front).Serve(ctx, ln)
+	err := proxy.New(front).Serve(serving, ln)
 	stop()
 	wg.Wait()
 	if err := tracer.Close(context.WithoutCancel(ctx)); err != nil {
 		s.cfg.Log.Warn("spans are lost", "error", err.Error())
 	}
-	return err
+	return errors.Join(err, noModel)
 }
 
 // trace has the front record spans, if there is a collector for them; else the tracer is nil.
@@ -138,22 +145,25 @@ func (s *server) warm(ctx context.Context, model string) error {
 	return err
 }
 
-// prepare warms the model of the command line, until that has succeeded.
-func (s *server) prepare(ctx context.Context) {
+// prepare warms the model of the command line, until that has succeeded. It returns an error
+// when the node has no such model: then there is nothing to wait for.
+func (s *server) prepare(ctx context.Context) error {
 	const firstPause, lastPause = 100 * time.Millisecond, 5 * time.Second
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		err := s.warm(ctx, s.cfg.Model)
 		if err == nil {
 			s.warmed.Store(true)
-			return
+			return nil
 		}
-		if ctx.Err() != nil {
-			return
+		if ctx.Err() == nil {
+			if actions.CodeOf(err) == actions.NotFound {
+				return fmt.Errorf("node at %s: %w", s.cfg.Node.URL, err)
+			}
+			s.cfg.Log.Warn("not ready yet; it is tried again", "model", s.cfg.Model, "error", err.Error())
 		}
-		s.cfg.Log.Warn("not ready yet; it is tried again", "model", s.cfg.Model, "error", err.Error())
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-time.After(pause):
 		}
 	}

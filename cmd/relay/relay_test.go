@@ -3,8 +3,14 @@ package relay
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"io"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/runtime/node"
 )
 
 // run runs the command with variables of the environment, whose context has ended: what is
@@ -64,5 +70,42 @@ func TestSocketPath(t *testing.T) {
 		if got, err := SocketPath("--node", url); got != want || (err == nil) != (want != "") {
 			t.Errorf("%s: got %q, %v; want %q", url, got, err, want)
 		}
+	}
+}
+
+// An emptyNode is the pool and the catalog of a node that has no models.
+type emptyNode struct {
+	node.Pool
+	node.Catalog
+}
+
+func (emptyNode) Keep(_ context.Context, model string, _ int) error {
+	return actions.Errorf(actions.NotFound, "there is no model %q", model)
+}
+
+func (emptyNode) Info(string) json.RawMessage { return nil }
+
+// TestNodeHasNoSuchModel ends a relay of a model that the node does not have.
+func TestNodeHasNoSuchModel(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "n")
+	ln, err := node.Listen(t.Context(), socket, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	n := node.New(node.Config{Pool: emptyNode{}, Catalog: emptyNode{}})
+	go func() { done <- n.Serve(ctx, ln) }() // ends with stop
+	var errs bytes.Buffer
+	code := Main(t.Context(), Program{
+		Args: []string{"none", "--node", "unix://" + socket, "--listen", "127.0.0.1:0"}, Stdout: io.Discard, Stderr: &errs,
+		Getenv: func(string) string { return "" },
+	})
+	if code != exitNotFound || !strings.Contains(errs.String(), `no model "none"`) {
+		t.Errorf("got %d, %s; want %d and that there is no such model", code, errs.String(), exitNotFound)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

@@ -119,7 +119,7 @@ func (l *lease) expire() {
 // over notes why nothing is read any more.
 func (l *lease) over(err error) {
 	switch {
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF), errors.Is(err, errUnsent): // it left what was read after it had gone
 		l.end("it has ended", false)
 	case gone(err):
 		l.end("the connection has ended", false)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"time"
@@ -71,7 +72,7 @@ func dial(ctx context.Context, path string, handshake func(*net.UnixConn) error)
 	dialer := net.Dialer{Timeout: greetTime}
 	c, err := dialer.DialContext(ctx, "unix", path)
 	if err != nil {
-		return err
+		return dialError(err)
 	}
 	conn, ok := c.(*net.UnixConn)
 	if !ok {
@@ -83,6 +84,22 @@ func dial(ctx context.Context, path string, handshake func(*net.UnixConn) error)
 		return err
 	}
 	return handshake(conn)
+}
+
+// dialError says what to do about a socket that cannot be connected to.
+func dialError(err error) error {
+	var msg string
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		msg = "there is no such file; start 'deepfn node', or name its socket with --node"
+	case errors.Is(err, unix.ECONNREFUSED):
+		msg = "nobody listens there any more; start 'deepfn node', or name its socket with --node"
+	case errors.Is(err, fs.ErrPermission):
+		msg = "this user may not use it; start 'deepfn node' with --allow-uid, or the relay as the node's user"
+	default:
+		return err
+	}
+	return &actions.Error{Code: actions.Unavailable, RetryAfter: time.Second, Msg: msg, Err: err}
 }
 
 // introduce does what a relay has to do before it is welcome. It returns the welcome, and

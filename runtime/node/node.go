@@ -110,8 +110,10 @@ type Node struct {
 	cfg   Config
 	codes *codes
 	wants *wants
-	// guests are the connections that are no relays yet.
-	guests guests
+	// guests are the connections that are no relays yet, refusals those that do not become
+	// some, unaccepted those that the system could not give.
+	guests               guests
+	refusals, unaccepted refusals
 
 	mu     sync.Mutex // guards what follows
 	leases map[*lease]struct{}
@@ -151,6 +153,9 @@ func (n *Node) Serve(ctx context.Context, ln *Listener) error {
 	timer := time.AfterFunc(max(n.cfg.Grace, 0), end)
 	defer timer.Stop()
 	relays.Wait()
+	if left := n.refusals.rest(); left > 0 {
+		n.cfg.Log.Warn("relays were refused since the last line on one", "left_out", left)
+	}
 	n.codes.close()
 	return err
 }
@@ -167,7 +172,9 @@ func (n *Node) accept(ln *Listener, serve func(*net.UnixConn)) error {
 			return nil
 		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOMEM),
 			errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ECONNABORTED):
-			n.cfg.Log.Warn("relays cannot be accepted for now", "error", err.Error())
+			if left, ok := n.unaccepted.admit(); ok {
+				n.cfg.Log.Warn("relays cannot be accepted for now", "error", err.Error(), "left_out", left)
+			}
 			time.Sleep(pause)
 		default:
 			return err
@@ -253,7 +260,9 @@ func (n *Node) give() {
 
 // refuse tells a process why it is no relay.
 func (n *Node) refuse(conn *net.UnixConn, cred unix.Ucred, err error) {
-	n.cfg.Log.Warn("relay refused", "relay_pid", cred.Pid, "relay_uid", cred.Uid, "error", err.Error())
+	if left, ok := n.refusals.admit(); ok {
+		n.cfg.Log.Warn("relay refused", "relay_pid", cred.Pid, "relay_uid", cred.Uid, "error", withCause(err), "left_out", left)
+	}
 	if e, ok := errors.AsType[*actions.Error](err); ok {
 		_ = sendRefusal(conn, e)
 	}
