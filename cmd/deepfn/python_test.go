@@ -226,6 +226,9 @@ func TestWarm(t *testing.T) {
 	for _, pid := range pids {
 		eventually(t, "the killed worker gone", func() bool { return !alive(pid) })
 	}
+	eventually(t, "two deaths seen by the server", func() bool { // else one of the dead may get the request
+		return strings.Contains(p.mustGet("/metrics").body, `deepfn_instance_deaths_total{model="warming"} 2`)
+	})
 	ask()
 	if n := strings.Count(warmed(), "\n"); n < 3 {
 		t.Errorf("got %d lines of warm, want one of a new worker", n)

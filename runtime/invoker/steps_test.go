@@ -46,11 +46,15 @@ func TestSteps(t *testing.T) {
 			w.end()
 		})
 	}
-	for _, what := range []string{
+	events := []string{
 		"answer", "busy", "unavailable", "deadline", "canceled", "conflict", "cold start", "failed start", "resume",
-		"evict memory", "evict health", "evict failed", "evict host_memory", "evict pause", "suspend memory", "suspend pause",
+		"evict memory", "evict health", "evict failed", "evict pause", "suspend memory", "suspend pause",
 		"expiry", "death", "warm", "host", "disk",
-	} {
+	}
+	if steps >= 100_000 { // of 20,000 it may happen in none; TestHostMemory has it always
+		events = append(events, "evict host_memory")
+	}
+	for _, what := range events {
 		if seen[what] == 0 {
 			t.Errorf("in %d steps there was no %s", steps, what)
 		}
