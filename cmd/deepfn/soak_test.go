@@ -5,13 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -173,80 +171,6 @@ func writeAll(t *testing.T, dir string, files map[string]string) {
 	}
 }
 
-// driver plays the driver: it sees which processes of models there are, and says that they take
-// the memory of their model.
-func (s *soak) driver(stop chan struct{}) {
-	known := map[int]soakWorker{}
-	for {
-		select {
-		case <-stop:
-			return
-		case <-time.After(30 * time.Millisecond):
-		}
-		state := gputest.State{GPUs: []gputest.GPU{gputest.A100(0), gputest.A100(1)}}
-		var workers []int
-		living := s.node.descendants()
-		maps.DeleteFunc(known, func(pid int, _ soakWorker) bool { return !slices.Contains(living, pid) }) // another may get its id
-		for _, pid := range living {
-			w, ok := known[pid]
-			if !ok {
-				if w = readWorker(pid); w.memory == 0 { // another process, or not yet what it will be
-					continue
-				}
-				known[pid] = w
-			}
-			for i := range state.GPUs {
-				if g := &state.GPUs[i]; w.memory > 0 && g.UUID == w.device && syscall.Kill(pid, 0) == nil {
-					memory := w.memory
-					if _, err := os.Stat(w.away); err == nil {
-						memory = contextMemory
-					}
-					g.Used += memory
-					g.Processes = append(g.Processes, gputest.Process{PID: pid, Memory: memory, Kind: gputest.Compute})
-					workers = append(workers, pid)
-				}
-			}
-		}
-		s.mu.Lock()
-		s.workers = workers
-		for i := range state.GPUs {
-			g := &state.GPUs[i]
-			if g.Used > g.Total {
-				s.t.Errorf("the models hold %d GiB of the %d of %s", g.Used/gib, g.Total/gib, g.UUID)
-			}
-			s.foreign[i] = min(s.foreign[i], g.Total-g.Used) // nobody has what is not there
-			g.Used += s.foreign[i]
-		}
-		s.mu.Unlock()
-		s.library.Set(state)
-	}
-}
-
-// A soakWorker is a process of a model.
-type soakWorker struct {
-	device string
-	memory int64  // while it is not suspended
-	away   string // a file that is there while it is
-}
-
-// readWorker finds out which model a process has.
-func readWorker(pid int) soakWorker {
-	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)) // it may have gone
-	var w soakWorker
-	for kv := range strings.SplitSeq(string(data), "\x00") {
-		name, value, _ := strings.Cut(kv, "=")
-		switch name {
-		case "CUDA_VISIBLE_DEVICES":
-			w.device = value
-		case "DEEPFN_MODEL_DIR":
-			if i, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(value), "m")); err == nil {
-				w.memory, w.away = soakMemory(i), filepath.Join(value, fmt.Sprintf("suspended-%d", pid))
-			}
-		}
-	}
-	return w
-}
-
 // start starts the relay, or starts it again.
 func (r *soakRelay) start() {
 	env := append(os.Environ(), "DEEPFN_LOG_LEVEL=info")
@@ -345,8 +269,9 @@ func (s *soak) judge(model string, n int64, pad int, r reply) {
 // documented returns the phrase of docs/node.md ("What callers get") that the message has.
 func documented(message string) string {
 	for _, phrase := range []string{
-		"found no memory", "the process was killed", "the process ended", "its process has ended", "could not be started", "had an instance free",
-		"took longer than it was allowed", "are waiting already", "it was closed", "node",
+		"the node runtime has gone during the request", "the node runtime does not answer at", "the process ended",
+		"its process has ended", "the process was killed", "could not be started", "found no memory", "it was closed",
+		"are waiting already", "requests wait already for the node runtime", "had an instance free", "took longer than it was allowed",
 	} {
 		if strings.Contains(message, phrase) {
 			return phrase
@@ -443,68 +368,6 @@ func (s *soak) killWorker() {
 	defer s.mu.Unlock()
 	if len(s.workers) > 0 {
 		_ = syscall.Kill(s.workers[s.rand.IntN(len(s.workers))], syscall.SIGKILL)
-	}
-}
-
-// A holding is what a process has.
-type holding struct{ descriptors, mappings, anonymous int }
-
-// look counts what the node has.
-func (s *soak) look() holding {
-	s.t.Helper()
-	proc := fmt.Sprintf("/proc/%d/", s.node.cmd.Process.Pid)
-	fds, err := os.ReadDir(proc + "fd")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	maps, err := os.ReadFile(proc + "maps")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	status, err := os.ReadFile(proc + "status")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	h := holding{descriptors: len(fds), mappings: strings.Count(string(maps), "memfd:deepfn")}
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
-			_, _ = fmt.Sscan(rest, &h.anonymous) // kB
-		}
-	}
-	return h
-}
-
-// settled waits until the node has only what it had before the relays came, and what its idle
-// workers have; then ends it, and with it all its processes.
-func (s *soak) settled(before holding) {
-	t := s.t
-	t.Helper()
-	var now holding
-	var workers int
-	defer func() {
-		t.Logf("the node before the relays came: %+v; after they had gone: %+v with %d idle workers", before, now, workers)
-	}()
-	eventually(t, "all given back", func() bool {
-		s.mu.Lock()
-		workers = len(s.workers)
-		s.mu.Unlock()
-		now = s.look()
-		// A worker has two mappings and ten descriptors at most; the server's own connections,
-		// timers and logs a few.
-		return now.mappings == 2*workers && now.descriptors <= before.descriptors+10*workers+10
-	})
-	if grown := now.anonymous - before.anonymous; grown > 150<<10 {
-		t.Errorf("the node has %d KiB more memory than before", grown)
-	}
-	all := s.node.descendants()
-	if code := s.node.stop(); code != 0 {
-		t.Errorf("the node ended with %d: %s", code, s.node.stderr.String())
-	}
-	for _, pid := range all {
-		eventually(t, fmt.Sprintf("process %d gone", pid), func() bool { return syscall.Kill(pid, 0) != nil })
-	}
-	if _, err := os.Stat(s.socket); err == nil {
-		t.Error("the socket is there after the node has ended")
 	}
 }
 
