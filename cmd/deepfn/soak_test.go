@@ -61,6 +61,8 @@ type soak struct {
 	relays  []*soakRelay
 	rand    *rand.Rand
 
+	errors map[int][]string // what the messages of a status may have, as documented
+
 	good  atomic.Int64
 	drive sync.WaitGroup
 
@@ -131,7 +133,7 @@ func startSoak(t *testing.T) *soak {
 	t.Helper()
 	s := &soak{
 		t: t, socket: filepath.Join(t.TempDir(), "node.sock"), library: gputest.NVML(t, gputest.Full), rand: rand.New(rand.NewPCG(1, 2)),
-		answers: map[string]int{}, disturbs: map[string]int{}, program: filepath.Join(t.TempDir(), "deepfn-relay"),
+		errors: documentedErrors(t), answers: map[string]int{}, disturbs: map[string]int{}, program: filepath.Join(t.TempDir(), "deepfn-relay"),
 	}
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", s.program, "../deepfn-relay")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -256,7 +258,7 @@ func (s *soak) judge(model string, n int64, pad int, r reply) {
 	case r.status == http.StatusOK:
 		s.t.Errorf("%s, request %d with %d bytes: got the answer %.200s", model, n, pad, r.body)
 	case r.status == http.StatusTooManyRequests, r.status == http.StatusServiceUnavailable, r.status == http.StatusGatewayTimeout:
-		if known := documented(got.Message + got.Error); known != "" {
+		if known := s.documented(r.status, got.Message+got.Error); known != "" {
 			s.count(strconv.Itoa(r.status) + " " + known)
 			return
 		}
@@ -264,20 +266,6 @@ func (s *soak) judge(model string, n int64, pad int, r reply) {
 	default:
 		s.t.Errorf("%s, request %d: %d %.300s", model, n, r.status, r.body)
 	}
-}
-
-// documented returns the phrase of docs/node.md ("What callers get") that the message has.
-func documented(message string) string {
-	for _, phrase := range []string{
-		"the node runtime has gone during the request", "the node runtime does not answer at", "the process ended",
-		"its process has ended", "the process was killed", "could not be started", "found no memory", "it was closed",
-		"are waiting already", "requests wait already for the node runtime", "had an instance free", "took longer than it was allowed",
-	} {
-		if strings.Contains(message, phrase) {
-			return phrase
-		}
-	}
-	return ""
 }
 
 func (s *soak) count(what string) {
