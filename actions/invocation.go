@@ -14,6 +14,11 @@ const (
 	Predict  Verb = "predict"
 	Train    Verb = "train"
 	Metadata Verb = "metadata"
+	// PredictMany is Predict for many rows in one call: Args is an array of the arguments of
+	// each, the answer an array as long of {"value": …} or {"error": …, "code": …}, so that a row
+	// that fails is no harm to the others. A model that has no such ability answers
+	// Unsupported; package many is for all.
+	PredictMany Verb = "predict-many"
 	// Suspend has the model leave the device's memory and stay in the host's, and Resume
 	// takes that back. They are asked by the pool, never by callers; a model that has no
 	// such ability answers Unsupported.

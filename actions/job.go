@@ -57,12 +57,24 @@ type Job struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Progress is how far a job has come.
+// Progress is how far a job has come. What a model reports has no rows.
 type Progress struct {
 	// Fraction is between 0 and 1.
 	Fraction float64 `json:"fraction"`
 	// Text is what the model says beside it; may be empty.
 	Text string `json:"text,omitempty"`
+	// Rows are those of a batch prediction that are done, Failed of them with an error, Total
+	// how many there are, 0 while nobody knows. Chunks are the parts that are committed, Redone
+	// how many were begun again because whoever did them ended.
+	Rows   int64 `json:"rows,omitempty"`
+	Failed int64 `json:"failed,omitempty"`
+	Total  int64 `json:"total,omitempty"`
+	Chunks int   `json:"chunks,omitempty"`
+	Redone int   `json:"redone,omitempty"`
+	// Rate is rows in a second, of late; Remaining the seconds to the end at that rate. Zero
+	// means unknown.
+	Rate      float64 `json:"rate,omitempty"`
+	Remaining float64 `json:"remaining_seconds,omitempty"`
 	// Time is when it was reported.
 	Time time.Time `json:"time"`
 }

@@ -30,6 +30,9 @@ type Model struct {
 	// Resources are what one instance needs of the machine, Scale how many there are to be.
 	Resources Resources `json:"resources,omitzero"`
 	Scale     Scale     `json:"scale,omitzero"`
+	// Batching is how one call takes many rows, for batch predictions and batches of events.
+	// The zero value means that predict takes one.
+	Batching Batching `json:"batching,omitzero"`
 	// Spec is the section of the action that belongs to its Runtime (for "onnx": how
 	// bytes become tensors and tensors become an answer). Only that runtime reads it.
 	Spec json.RawMessage `json:"spec,omitempty"`

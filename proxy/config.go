@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/cloudevent"
 )
 
 // An Invoker runs requests. Many may call it at the same time.
@@ -52,6 +53,35 @@ type Jobs interface {
 	Logs(ctx context.Context, model, id string) ([]byte, error)
 }
 
+// A Sink takes events that are no answer to a request. Many may call it at the same time.
+type Sink interface {
+	// Configured says whether there is a sink for events that name none.
+	Configured() bool
+	// MaySend says whether an event may be sent to a URL, as far as that is known without asking
+	// anybody: nil, Invalid or Forbidden. Empty is the sink of the configuration.
+	MaySend(to string) error
+	// Send delivers an event to a URL, or to the sink of the configuration when to is empty,
+	// and tries again as long as that may help; then it goes to the dead-letter sink. With
+	// an error nobody has it. The event's bytes are the caller's again when it returns.
+	Send(ctx context.Context, to string, e *cloudevent.Event) error
+}
+
+// Batches are batch predictions. Many may call it at the same time. What is asked of an
+// unknown one is an actions.Error NotFound.
+type Batches interface {
+	// Submit checks a batch and begins it.
+	Submit(ctx context.Context, b actions.Batch) (actions.Job, error)
+	// Do does one chunk of a batch and returns when it is committed. The error is Invalid for
+	// what will fail again, and Unavailable for what may not.
+	Do(ctx context.Context, c actions.Chunk) error
+	// List returns the batches of a model, the oldest first, Job returns one, Cancel ends one
+	// and removes its record, Logs returns what it said.
+	List(ctx context.Context, model string) ([]actions.Job, error)
+	Job(ctx context.Context, model, id string) (actions.Job, error)
+	Cancel(ctx context.Context, model, id string) (actions.Job, error)
+	Logs(ctx context.Context, model, id string) ([]byte, error)
+}
+
 // Config says what a Server serves. Invoker and Catalog are required.
 type Config struct {
 	Invoker Invoker
@@ -69,6 +99,11 @@ type Config struct {
 
 	// Jobs runs trainings. Nil means that no model can be trained over DEEPaaS.
 	Jobs Jobs
+	// Batches are batch predictions. Nil means that there are none.
+	Batches Batches
+	// Sink takes the answers to events that do not go to their sender, and the events of
+	// batches. Nil means that there is none.
+	Sink Sink
 	// Controller is the OpenWhisk behind /api/v1/. Nil means that there is none, which the
 	// routes say.
 	Controller Controller

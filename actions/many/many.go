@@ -1,0 +1,45 @@
+// Package many predicts many rows with as few calls of a model as it takes. How a model takes
+// many is said by actions.Batching; Predict hides the differences: one call with a list, one
+// call of the verb predict-many, or a call for each row.
+package many
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/deepfn/deepfn/actions"
+)
+
+// A Row is what one prediction is made of.
+type Row struct {
+	// Args are the arguments that are no files, a JSON object; nil means {}.
+	Args json.RawMessage
+	// Files are the arguments that are bytes.
+	Files []actions.File
+}
+
+// A Result is the answer to one row, or why there is none.
+type Result struct {
+	// Response is the answer to this row alone. Its Data may share memory with those of
+	// other rows. Its Timing is that of the call that the row was in.
+	Response actions.Response
+	// Err is an *actions.Error. The answer is nothing then.
+	Err error
+}
+
+// A Call says what is asked of the model for all rows.
+type Call struct {
+	// Model is the model, as the catalog has it.
+	Model actions.Model
+	// Batching is how rows become calls. The zero value means Model.Batching.
+	Batching actions.Batching
+	// Invoke runs one request; proxy.Invoker's method is one.
+	Invoke func(context.Context, actions.Request) (actions.Response, error)
+	// ID, Trace and Accept are those of each request. Accept is for models that answer one
+	// row in a call.
+	ID     string
+	Trace  actions.Trace
+	Accept string
+	// Concurrency is how many calls may be under way at the same time. The default is 1.
+	Concurrency int
+}
