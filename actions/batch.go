@@ -26,7 +26,7 @@ type Batch struct {
 	// the model may have instances.
 	Concurrency int `json:"concurrency,omitempty"`
 	// ChunkRows and ChunkBytes bound a chunk, which is done as a whole or not at all. The
-	// defaults are 10,000 rows, or 256 of an input of files, and 8 MiB of input.
+	// defaults are 10,000 rows, or 64 of an input of files, and 8 MiB of input.
 	ChunkRows  int   `json:"chunk_rows,omitempty"`
 	ChunkBytes Bytes `json:"chunk_bytes,omitempty"`
 	// MaxErrors is how many rows may fail: "100", or a part of those that were done so far,
