@@ -128,3 +128,11 @@ type Object struct {
 	// ContentType is empty in lists.
 	ContentType string `json:"content_type,omitempty"`
 }
+
+// PutOptions say how an object is written.
+type PutOptions struct {
+	// ContentType is its media type; empty means application/octet-stream.
+	ContentType string
+	// Once writes it only if there is none; the error is Conflict if there is one.
+	Once bool
+}

@@ -43,11 +43,16 @@ type Row struct {
 type Limit struct {
 	Rows  int
 	Bytes int64
+	// Skip counts the rows and leaves them out of the Part, and does not fetch the files that
+	// they are, if where the part ends can be told without.
+	Skip bool
 }
 
 // A Part are some rows of an input that follow each other.
 type Part struct {
 	Rows []Row
+	// Count is how many rows the part has: len(Rows), unless they were skipped.
+	Count int64
 	// Next is where the next part begins, nil at the end of the input.
 	Next json.RawMessage
 	// Bytes is how many bytes of the input the part is, of Source.Size.
