@@ -48,6 +48,9 @@ type Job struct {
 	Created  time.Time `json:"created"`
 	Started  time.Time `json:"started,omitzero"`
 	Finished time.Time `json:"finished,omitzero"`
+	// Attempts is how often it was begun: more than once when servers ended while it ran and
+	// another one went on with it. Started is the first time.
+	Attempts int `json:"attempts,omitempty"`
 	// Progress is what the model last reported; nil when it reports none.
 	Progress *Progress `json:"progress,omitempty"`
 	// Result is what the model returned, JSON; a result that is not JSON is

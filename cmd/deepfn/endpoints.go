@@ -18,12 +18,12 @@ const maxTraining = 8 << 20
 func (h *house) openJobs(models proxy.Catalog) *jobs.Jobs {
 	opened, err := jobs.Open(jobs.Config{
 		Dir: filepath.Join(h.data, "jobs"),
-		Start: func(ctx context.Context, model string, output func(actions.LogLine)) (jobs.Instance, error) {
-			m, err := models.Model(ctx, model)
+		Start: func(ctx context.Context, job actions.Job, out jobs.Output) (jobs.Instance, error) {
+			m, err := models.Model(ctx, job.Model)
 			if err != nil {
 				return nil, err
 			}
-			return h.startJob(ctx, m, output)
+			return h.startJob(ctx, m, out.Line)
 		},
 		MaxResult: maxTraining,
 		Log:       h.log,

@@ -42,7 +42,7 @@ func (s *Jobs) Cancel(ctx context.Context, model, id string) (actions.Job, error
 
 // cancelOwn ends a job of this server, or removes it when it has just ended.
 func (s *Jobs) cancelOwn(ctx context.Context, j *job) (actions.Job, error) {
-	s.halt(j, actions.JobCancelled, "")
+	s.halt(j, j.cancelled)
 	rec := j.record()
 	job, known := s.store.shown(rec, rec.size())
 	patience := time.NewTimer(cancelTime)
@@ -64,16 +64,24 @@ func (s *Jobs) cancelOwn(ctx context.Context, j *job) (actions.Job, error) {
 	return job, nil
 }
 
-// halt ends a job of this server with that state, if it has not ended. It does not wait
-// for its worker.
-func (s *Jobs) halt(j *job, state actions.JobState, msg string) {
+// cancelled is the end of a job that somebody has cancelled.
+func (j *job) cancelled() { j.end(actions.JobCancelled, "", nil) }
+
+// interrupted is the end of a job whose server is being stopped.
+func (j *job) interrupted() {
+	j.end(actions.JobInterrupted, "the server was stopped while the job "+doing(j.snapshot().State), nil)
+}
+
+// halt ends the work on a job of this server, after end has said what becomes of the job. It
+// does not wait for its worker.
+func (s *Jobs) halt(j *job, end func()) {
 	s.mu.Lock()
 	waits := slices.Index(s.queue, j)
 	if waits >= 0 {
 		s.queue = slices.Delete(s.queue, waits, waits+1)
 	}
 	s.mu.Unlock()
-	j.end(state, msg, nil)
+	end()
 	j.cancel()
 	if waits >= 0 {
 		s.retire(j) // nobody else will
@@ -102,9 +110,12 @@ func (s *Jobs) removeEnded(rec record) (actions.Job, error) {
 	return job, nil
 }
 
-// cancelOther asks the server of a job to end it.
+// cancelOther asks the server of a job to end it, if there is one.
 func (s *Jobs) cancelOther(ctx context.Context, rec record) (actions.Job, error) {
 	id := rec.Job.ID
+	if job, gone, err := s.cancelLost(id); gone || err != nil {
+		return job, err
+	}
 	f, err := s.store.create(s.store.root, id+"/"+cancelName)
 	switch {
 	case err == nil:
@@ -148,7 +159,8 @@ func (s *store) held(id string) bool {
 }
 
 // keep is the goroutine that writes progress to disk, tries again to write what could
-// not be written, and ends the jobs that other servers want to end. Close ends it.
+// not be written, ends the jobs that other servers want to end, and goes on with those of
+// servers that have ended. Close ends it.
 func (s *Jobs) keep() {
 	ticks := time.NewTicker(flushTime)
 	defer ticks.Stop()
@@ -161,13 +173,14 @@ func (s *Jobs) keep() {
 		for _, j := range s.alive() {
 			s.visit(j)
 		}
+		s.adopt()
 	}
 }
 
 func (s *Jobs) visit(j *job) {
 	job := j.snapshot()
 	if !job.State.Final() && s.store.exists(job.ID+"/"+cancelName) {
-		s.halt(j, actions.JobCancelled, "")
+		s.halt(j, j.cancelled)
 		return
 	}
 	if j.save() != nil {
@@ -182,8 +195,8 @@ func (s *Jobs) visit(j *job) {
 	}
 }
 
-// Close refuses new jobs and ends those that wait or run, which are interrupted. It
-// returns when their workers have ended, or with an error when ctx ends first; they go on
+// Close refuses new jobs and ends those that wait or run, which are interrupted, or left to the
+// next server. It returns when their workers have ended, or with an error when ctx ends first; they go on
 // ending then. After it the other methods answer Unavailable.
 func (s *Jobs) Close(ctx context.Context) error {
 	s.mu.Lock()
@@ -194,7 +207,11 @@ func (s *Jobs) Close(ctx context.Context) error {
 		close(s.stop)
 	}
 	for _, j := range s.alive() {
-		s.halt(j, actions.JobInterrupted, "the server was stopped while the job "+doing(j.snapshot().State))
+		if s.cfg.Resume {
+			s.halt(j, j.leave)
+		} else {
+			s.halt(j, j.interrupted)
+		}
 	}
 	done := make(chan struct{})
 	go func() { // ends with the last worker, which was told to end

@@ -103,7 +103,7 @@ func TestCancel(t *testing.T) {
 func TestCancelEndsCallByClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		closed := make(chan struct{})
-		start := func(context.Context, string, func(actions.LogLine)) (jobs.Instance, error) {
+		start := func(context.Context, actions.Job, jobs.Output) (jobs.Instance, error) {
 			return &deafInstance{closed}, nil
 		}
 		s := open(t, jobs.Config{Dir: t.TempDir(), Start: start})

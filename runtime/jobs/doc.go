@@ -4,6 +4,11 @@
 // turn comes, oldest first, [Config.MaxRunning] at a time. What it prints goes to its
 // log, lines that say how far it is become its progress, and its answer is its result.
 //
+// With [Config.Resume] a job outlives its server, too: whatever ends that, stopped or killed,
+// the job is queued again, in its old place, by the server that opens the folder next, or by
+// one that has it open within seconds. It keeps its id, its request and its log, and its worker
+// goes on where the last one was.
+//
 // # Progress
 //
 // A model says how far it is with a line on either stream
@@ -26,7 +31,7 @@
 //	log            the beginning of what it printed
 //	log.<offset>   what it printed last, from that byte on; at most two of them
 //	result         the bytes of the answer
-//	request/       what was asked, until the call begins
+//	request/       what was asked, until the call begins; with Config.Resume, until it ends
 //	cancel         is made by another server that wants the job to end
 //
 // The record is a JSON object {"version": 1, "job": …, "result": …}: an [actions.Job]
@@ -37,5 +42,6 @@
 //
 // Several servers of one machine may share a folder. A job belongs to the server that holds
 // its lock. When a record says that its job waits or runs and nobody holds its lock, its
-// server has ended without saying so: who reads it first rewrites it as interrupted.
+// server has ended without saying so: who reads it first rewrites it as interrupted. With
+// Config.Resume who takes the lock first goes on with it.
 package jobs

@@ -29,8 +29,8 @@ func Example() {
 	ended := make(chan struct{})
 	s, err := jobs.Open(jobs.Config{
 		Dir: dir,
-		Start: func(_ context.Context, _ string, output func(actions.LogLine)) (jobs.Instance, error) {
-			return closer{trainer{output}, ended}, nil
+		Start: func(_ context.Context, _ actions.Job, out jobs.Output) (jobs.Instance, error) {
+			return closer{trainer{out.Line}, ended}, nil
 		},
 	})
 	if err != nil {

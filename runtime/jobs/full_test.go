@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,6 +38,22 @@ func (d *fullDisk) create(root *os.Root, name string) (*os.File, error) {
 	return createFile(root, name)
 }
 
+// OpenKilled is Open in a process that is killed when it is about to make its file number at,
+// from 1; 0 means never.
+func OpenKilled(cfg Config, at int) (*Jobs, error) {
+	var mu sync.Mutex
+	made := 0
+	return open(cfg, func(root *os.Root, name string) (*os.File, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if made++; made == at {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+		return createFile(root, name)
+	})
+}
+
 type talker struct{ output func(actions.LogLine) }
 
 func (w talker) Call(context.Context, actions.Request) (actions.Response, error) {
@@ -49,8 +66,8 @@ func (w talker) Close() error { return nil }
 func TestFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir, disk := t.TempDir(), &fullDisk{}
-		cfg := Config{Dir: dir, Start: func(_ context.Context, _ string, output func(actions.LogLine)) (Instance, error) {
-			return talker{output}, nil
+		cfg := Config{Dir: dir, Start: func(_ context.Context, _ actions.Job, out Output) (Instance, error) {
+			return talker{out.Line}, nil
 		}}
 		s, err := Open(cfg)
 		if err != nil {
@@ -102,9 +119,9 @@ func TestFullDisk(t *testing.T) {
 func TestFullDiskAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, begin := &fullDisk{}, make(chan struct{})
-		cfg := Config{Dir: t.TempDir(), Start: func(_ context.Context, _ string, output func(actions.LogLine)) (Instance, error) {
+		cfg := Config{Dir: t.TempDir(), Start: func(_ context.Context, _ actions.Job, out Output) (Instance, error) {
 			<-begin
-			return talker{output}, nil
+			return talker{out.Line}, nil
 		}}
 		s, err := Open(cfg)
 		if err != nil {
@@ -149,6 +166,53 @@ func TestFullDiskAtTheEnd(t *testing.T) {
 			if err := s.Close(t.Context()); err != nil {
 				t.Error(err)
 			}
+		}
+	})
+}
+
+// TestFullDiskOfResumed has no space for what a job writes that is resumed.
+func TestFullDiskOfResumed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := make(chan struct{})
+		cfg := Config{Dir: t.TempDir(), Resume: true, Start: func(ctx context.Context, _ actions.Job, out Output) (Instance, error) {
+			select {
+			case <-begin:
+				return talker{out.Line}, nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}}
+		first, err := Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err := first.Submit(t.Context(), actions.Request{Model: "m"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if err := first.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		disk := &fullDisk{}
+		disk.set("job.json", "log")
+		s, err := open(cfg, disk.create)
+		if err != nil {
+			t.Fatal(err)
+		}
+		close(begin)
+		synctest.Wait()
+		if job, err := s.Job(t.Context(), "m", made.ID); err != nil || job.State != actions.JobDone {
+			t.Errorf("without space: %+v, %v", job, err)
+		}
+		disk.set()
+		time.Sleep(flushTime)
+		synctest.Wait()
+		if rec, err := s.store.readRecord(made.ID); err != nil || rec.Job.State != actions.JobDone || len(s.alive()) != 0 {
+			t.Errorf("when there is space again: %+v, %v", rec, err)
+		}
+		if err := s.Close(t.Context()); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -1,11 +1,7 @@
 package jobs
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,8 +10,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/deepfn/deepfn/actions"
 )
@@ -27,7 +21,8 @@ const (
 	defaultMaxResult = 64 << 20
 	// listedResult is the longest result that a list shows itself.
 	listedResult = 1 << 20
-	// flushTime is how often progress is written to disk, and other servers' wishes are read.
+	// flushTime is how often progress is written to disk, other servers' wishes are read, and
+	// the jobs of servers that have ended are looked for.
 	flushTime = 2 * time.Second
 )
 
@@ -40,15 +35,31 @@ type Instance interface {
 	Close() error
 }
 
+// An Output takes what a job says while it runs. Many may call its functions, and they may be
+// called too late.
+type Output struct {
+	// Line takes a line that the job prints. Its newline is not a part of it.
+	Line func(actions.LogLine)
+	// Progress takes how far the job has come, and wins over what lines say of that. A
+	// fraction that is none becomes the nearest that is; a zero Time becomes now.
+	Progress func(actions.Progress)
+}
+
 // Config says how Jobs work. Dir and Start are required.
 type Config struct {
 	// Dir is the folder of the records; it is made when it is absent.
 	Dir string
-	// Start starts a worker for one job of the model. The context bounds the start alone.
-	// output takes each line that the worker prints when it comes; many may call it, and
-	// it may be called too late. Lines in the answer, or in the error of the start, are
-	// taken only from a worker that never called output.
-	Start func(ctx context.Context, model string, output func(actions.LogLine)) (Instance, error)
+	// Start starts a worker for one job, as it was before it began. The context bounds the
+	// start alone. out takes what the worker says when it comes. Lines in the answer, or in
+	// the error of the start, are taken only from a worker that never called out.Line.
+	Start func(ctx context.Context, job actions.Job, out Output) (Instance, error)
+	// Resume says that only its own end or Cancel ends a job: one whose server has ended is
+	// queued again, in its old place, and is called with the same request. So a call has to
+	// go on where another has left off. The default is that the job is interrupted.
+	Resume bool
+	// Knows says whether jobs of a model can be resumed here; the others are left to a server
+	// that can. Nil means all.
+	Knows func(model string) bool
 	// MaxRunning is how many jobs run at the same time. The default is 1.
 	MaxRunning int
 	// MaxQueued is how many more may wait. The default is 1000.
@@ -83,6 +94,9 @@ func (cfg Config) withDefaults() Config {
 	if cfg.MaxResult <= 0 {
 		cfg.MaxResult = defaultMaxResult
 	}
+	if cfg.Knows == nil {
+		cfg.Knows = func(string) bool { return true }
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -97,6 +111,9 @@ type Jobs struct {
 	store *store
 	work  sync.WaitGroup // the goroutines, and the calls of Submit
 	stop  chan struct{}  // closed by Close
+	// settled are the jobs that have ended, as far as adopt has seen that; the goroutine keep
+	// alone has it after Open.
+	settled map[string]bool
 
 	mu         sync.Mutex // guards everything below
 	closed     bool
@@ -108,8 +125,11 @@ type Jobs struct {
 }
 
 // Open returns the jobs of a folder. It removes what servers that were killed left half
-// made, and those that ran are interrupted from now on.
-func Open(cfg Config) (*Jobs, error) {
+// made, and those that ran are interrupted, or queued again, from now on.
+func Open(cfg Config) (*Jobs, error) { return open(cfg, createFile) }
+
+// open is Open with what makes files.
+func open(cfg Config, create func(root *os.Root, name string) (*os.File, error)) (*Jobs, error) {
 	cfg = cfg.withDefaults()
 	if cfg.Dir == "" || cfg.Start == nil {
 		return nil, errors.New("jobs: a Config needs a Dir and a Start")
@@ -118,6 +138,7 @@ func Open(cfg Config) (*Jobs, error) {
 	if err != nil {
 		return nil, fmt.Errorf("jobs: %w", err)
 	}
+	store.create, store.resume = create, cfg.Resume
 	err = store.sweep()
 	if err == nil {
 		err = store.prune("", cfg.Keep)
@@ -125,157 +146,10 @@ func Open(cfg Config) (*Jobs, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("jobs: %w", err), store.root.Close())
 	}
-	s := &Jobs{cfg: cfg, store: store, stop: make(chan struct{}), live: map[string]*job{}}
+	s := &Jobs{cfg: cfg, store: store, stop: make(chan struct{}), live: map[string]*job{}, settled: map[string]bool{}}
+	s.adopt()
 	s.work.Go(s.keep)
 	return s, nil
-}
-
-// Submit makes a job of the request and returns it when it is on disk. Its bytes are the
-// caller's again then. shown are the arguments as Job.Args shows them, a JSON object; nil
-// means {}. The context bounds the submission, not the job.
-//
-// The error is Busy when too many jobs wait, Invalid or TooLarge if the arguments are,
-// Unavailable when there is no space on the disk, and what Jobs says.
-func (s *Jobs) Submit(ctx context.Context, req actions.Request, shown json.RawMessage) (actions.Job, error) {
-	if err := check(&req, &shown); err != nil {
-		return actions.Job{}, err
-	}
-	if err := s.reserve(); err != nil {
-		return actions.Job{}, err
-	}
-	defer s.work.Done()
-	j, err := s.make(ctx, &req, shown)
-	if err != nil {
-		s.mu.Lock()
-		s.submitting--
-		s.mu.Unlock()
-		return actions.Job{}, submitError(ctx, err)
-	}
-	return s.enqueue(ctx, j)
-}
-
-func check(req *actions.Request, shown *json.RawMessage) error {
-	if req.Verb == "" {
-		req.Verb = actions.Predict
-	}
-	if *shown == nil {
-		*shown = json.RawMessage("{}")
-	}
-	switch {
-	case req.Model == "":
-		return actions.Errorf(actions.Invalid, "a job needs a model")
-	case len(*shown) > maxShown:
-		return actions.Errorf(actions.TooLarge, "the arguments that a job shows have %d bytes, the limit is %d", len(*shown), maxShown)
-	case !isObject(*shown):
-		return actions.Errorf(actions.Invalid, "the arguments that a job shows must be a JSON object")
-	}
-	return nil
-}
-
-// reserve takes a place in the queue for a job that will be made.
-func (s *Jobs) reserve() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	waiting := len(s.queue) + s.submitting
-	switch {
-	case s.closed:
-		return errClosed()
-	case s.running >= s.cfg.MaxRunning && waiting >= s.cfg.MaxQueued:
-		return actions.Errorf(actions.Busy, "%d jobs wait already, which is the limit", waiting)
-	}
-	s.submitting++
-	s.work.Add(1)
-	return nil
-}
-
-// make writes a job to disk.
-func (s *Jobs) make(ctx context.Context, req *actions.Request, shown json.RawMessage) (*job, error) {
-	id, err := newID()
-	if err != nil {
-		return nil, err
-	}
-	j := &job{store: s.store, ended: make(chan struct{})}
-	var args bytes.Buffer
-	if err := json.Compact(&args, shown); err != nil {
-		return nil, err
-	}
-	j.out = &output{store: s.store, id: id, max: s.cfg.MaxLog, progress: j.report}
-	j.lock, err = s.store.add(id, func(folder string) error {
-		if err := s.store.spool(ctx, folder, req); err != nil {
-			return err
-		}
-		j.job = actions.Job{
-			ID: id, Model: req.Model, Verb: req.Verb, Args: args.Bytes(),
-			State: actions.JobQueued, Created: s.now(),
-		}
-		return s.store.writeRecord(folder, record{Job: j.job})
-	})
-	return j, err
-}
-
-// newID returns 32 hexadecimal digits that nobody can guess.
-func newID() (string, error) {
-	var b [16]byte
-	if _, err := rand.Read(b[:]); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(b[:]), nil
-}
-
-// now is the time, later than any that it returned before, so that jobs have an order.
-func (s *Jobs) now() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now().UTC().Round(0)
-	if !now.After(s.last) {
-		now = s.last.Add(1)
-	}
-	s.last = now
-	return now
-}
-
-// enqueue puts a job in line, and starts it if it is its turn.
-func (s *Jobs) enqueue(ctx context.Context, j *job) (actions.Job, error) {
-	// The caller's values go with the job, but not his leaving.
-	ctx, j.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	j.start = func() { s.run(ctx, j) }
-	made := j.snapshot()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.submitting--
-	if s.closed {
-		j.cancel()
-		if err := j.remove(); err != nil {
-			s.cfg.Log.Warn("job not removed", "job", made.ID, "err", err)
-		}
-		return actions.Job{}, errClosed()
-	}
-	s.live[made.ID] = j
-	s.queue = append(s.queue, j)
-	slices.SortFunc(s.queue, func(a, b *job) int { return older(a.snapshot(), b.snapshot()) })
-	s.startNextLocked()
-	return made, nil
-}
-
-func errClosed() error {
-	return actions.Errorf(actions.Unavailable, "the server is shutting down")
-}
-
-// submitError says why a job could not be made.
-func submitError(ctx context.Context, err error) error {
-	if e, ok := errors.AsType[*actions.Error](err); ok {
-		return e
-	}
-	code := actions.Internal
-	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		code = actions.Deadline
-	case ctx.Err() != nil:
-		code = actions.Canceled
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		code = actions.Unavailable
-	}
-	return &actions.Error{Code: code, Msg: "the job cannot be recorded: " + reason(err), Err: err}
 }
 
 // List returns the jobs of a model, oldest first. A result of more than 1 MiB is described
@@ -380,4 +254,8 @@ func storeError(err error) error {
 		return errClosed()
 	}
 	return &actions.Error{Code: actions.Internal, Msg: "the records of the jobs: " + reason(err), Err: err}
+}
+
+func errClosed() error {
+	return actions.Errorf(actions.Unavailable, "the server is shutting down")
 }

@@ -17,11 +17,18 @@ import (
 	"github.com/deepfn/deepfn/runtime/jobs"
 )
 
-// serverDir is the variable that makes this program a server with jobs in that folder.
-const serverDir = "DEEPFN_TEST_JOBS"
+const (
+	// serverDir is the variable that makes this program a server with jobs in that folder.
+	serverDir = "DEEPFN_TEST_JOBS"
+	// serverKill makes it one that resumes jobs, and is killed at that file that it makes.
+	serverKill = "DEEPFN_TEST_JOBS_KILL"
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(serverDir); dir != "" {
+		if at := os.Getenv(serverKill); at != "" {
+			resumingServer(dir, at)
+		}
 		server(dir)
 	}
 	os.Exit(m.Run())
@@ -81,10 +88,10 @@ type engine struct {
 
 type instance struct {
 	*engine
-	output func(actions.LogLine)
+	jobs.Output
 }
 
-func (e *engine) start(ctx context.Context, model string, output func(actions.LogLine)) (jobs.Instance, error) {
+func (e *engine) start(ctx context.Context, job actions.Job, out jobs.Output) (jobs.Instance, error) {
 	if e.hold != nil {
 		if e.deaf {
 			<-e.hold
@@ -103,15 +110,15 @@ func (e *engine) start(ctx context.Context, model string, output func(actions.Lo
 	defer e.mu.Unlock()
 	e.open++
 	e.most = max(e.most, e.open)
-	e.starts = append(e.starts, model)
-	return &instance{e, output}, nil
+	e.starts = append(e.starts, job.ID)
+	return &instance{e, out}, nil
 }
 
 func (i *instance) Call(ctx context.Context, req actions.Request) (actions.Response, error) {
 	if i.call == nil {
 		return jsonResponse(`{"ok":true}`), nil
 	}
-	return i.call(ctx, req, i.output)
+	return i.call(ctx, req, i.Line)
 }
 
 func (i *instance) Close() error {

@@ -23,18 +23,24 @@ type output struct {
 	store    *store
 	id       string
 	max      int64
-	progress func(fraction float64, text string)
+	progress func(actions.Progress)
 
-	mu     sync.Mutex // guards everything below
-	came   bool       // there was a line
-	told   bool       // the model says its progress itself
-	marks  [2]held    // by stream
-	file   *os.File   // the segment that is written; nil before the first line
-	start  int64      // where the segment begins in all that was printed
-	size   int64      // of the segment
-	tails  []segment  // the last segments, without the first
-	failed bool       // a write failed
-	closed bool
+	mu       sync.Mutex // guards everything below
+	came     bool       // there was a line
+	told     bool       // the model says its progress itself
+	reported bool       // progress does not come in lines
+	marks    [2]held    // by stream
+	file     *os.File   // the segment that is written; nil before the first line
+	start    int64      // where the segment begins in all that was printed
+	size     int64      // of the segment
+	tails    []segment  // the last segments, without the first
+	failed   bool       // a write failed
+	closed   bool
+}
+
+// newOutput returns the output of a job.
+func (s *Jobs) newOutput(j *job, id string) *output {
+	return &output{store: s.store, id: id, max: s.cfg.MaxLog, progress: j.report}
 }
 
 // A held is the last mark of a stream, which the next one may replace.
@@ -84,8 +90,19 @@ func (o *output) addLocked(stream actions.Stream, line string) {
 	}
 	*place = held{mark: m, line: line}
 	o.told = o.told || m.told
-	if m.known && m.told == o.told {
-		o.progress(m.fraction, m.text)
+	if m.known && m.told == o.told && !o.reported {
+		o.progress(actions.Progress{Fraction: m.fraction, Text: m.text})
+	}
+}
+
+// report takes progress that is not in a line. Many may call it, also after close, when it
+// does nothing.
+func (o *output) report(p actions.Progress) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.closed {
+		o.reported = true
+		o.progress(p)
 	}
 }
 

@@ -2,8 +2,10 @@ package jobs
 
 import (
 	"errors"
+	"math"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/deepfn/deepfn/actions"
@@ -20,6 +22,22 @@ type mark struct {
 	text     string
 	known    bool // there is a fraction; a bar without a total has none
 	told     bool // the model said it to us, it is not a bar
+}
+
+// sound is a progress that can be written and read again: JSON has no infinities.
+func sound(p actions.Progress) actions.Progress {
+	for _, n := range []*float64{&p.Fraction, &p.Rate, &p.Remaining} {
+		if math.IsNaN(*n) || math.IsInf(*n, 0) {
+			*n = 0
+		}
+		*n = max(*n, 0) + 0
+	}
+	p.Fraction, p.Text = min(p.Fraction, 1), short(p.Text)
+	if p.Time.IsZero() {
+		p.Time = time.Now()
+	}
+	p.Time = p.Time.UTC().Round(0)
+	return p
 }
 
 // parseMark reads a line that was printed. It is false for an ordinary line.

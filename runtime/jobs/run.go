@@ -29,6 +29,7 @@ type job struct {
 	mu     sync.Mutex // guards everything below; taken after disk
 	job    actions.Job
 	result *resultFile
+	left   bool // its server ends, and another one is to go on with it
 	dirty  bool // the record on disk is older
 	warned bool
 }
@@ -47,12 +48,12 @@ func (j *job) record() record {
 }
 
 // report takes the progress of a job that runs.
-func (j *job) report(fraction float64, text string) {
+func (j *job) report(p actions.Progress) {
+	p = sound(p)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.job.State == actions.JobRunning {
-		j.job.Progress = &actions.Progress{Fraction: fraction, Text: text, Time: time.Now().UTC().Round(0)}
-		j.dirty = true
+		j.job.Progress, j.dirty = &p, true
 	}
 }
 
@@ -60,23 +61,42 @@ func (j *job) report(fraction float64, text string) {
 func (j *job) begin() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.job.State.Final() {
+	if j.job.State.Final() || j.left {
 		return false
 	}
-	j.job.State, j.job.Started, j.dirty = actions.JobRunning, time.Now().UTC().Round(0), true
+	j.job.State, j.dirty = actions.JobRunning, true
+	j.job.Attempts++
+	if j.job.Started.IsZero() {
+		j.job.Started = time.Now().UTC().Round(0)
+	}
 	return true
 }
 
-// end gives a job its last state, the first who comes does.
+// end gives a job its last state, the first who comes does. How the call of one ends that was
+// left to another server is of interest only if it was done all the same.
 func (j *job) end(state actions.JobState, msg string, result *resultFile) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.job.State.Final() {
+	if j.job.State.Final() || j.left && state != actions.JobDone && state != actions.JobCancelled {
 		return
 	}
 	j.job.State, j.job.Finished, j.dirty = state, time.Now().UTC().Round(0), true
 	j.job.Error = cut(strings.ToValidUTF8(msg, "\uFFFD"), maxMessage)
 	j.result = result
+}
+
+// leave leaves a job that has not ended to the next server.
+func (j *job) leave() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.left = true
+}
+
+// wasLeft says whether another server is to go on with the job.
+func (j *job) wasLeft() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.left && !j.job.State.Final()
 }
 
 // save brings the record on disk up to date.
@@ -155,7 +175,7 @@ func (s *Jobs) run(ctx context.Context, j *job) {
 	defer j.cancel()
 	job := j.snapshot()
 	log := s.cfg.Log.With("job", job.ID, "model", job.Model, "verb", job.Verb)
-	instance, err := s.cfg.Start(ctx, job.Model, j.out.add)
+	instance, err := s.cfg.Start(ctx, job, Output{Line: j.out.add, Progress: j.out.report})
 	if err != nil {
 		j.out.addAll(logsOf(err))
 		j.end(actions.JobFailed, "the worker did not start: "+message(err), nil)
@@ -180,10 +200,14 @@ func (s *Jobs) run(ctx context.Context, j *job) {
 		return
 	}
 	_ = j.save() // it warns, and tries again later
-	log.Info("job started", "queue_seconds", j.snapshot().Started.Sub(job.Created).Seconds())
+	began := time.Now()
+	log.Info("job started", "queue_seconds", began.Sub(job.Created).Seconds(), "attempt", j.snapshot().Attempts)
 	s.call(ctx, j, instance)
-	job = j.snapshot()
-	log.Info("job ended", "state", job.State, "run_seconds", job.Finished.Sub(job.Started).Seconds())
+	if j.wasLeft() {
+		log.Info("job left to the next server", "run_seconds", time.Since(began).Seconds())
+	} else {
+		log.Info("job ended", "state", j.snapshot().State, "run_seconds", time.Since(began).Seconds())
+	}
 	_ = j.save() // the end counts, also if closing takes its time
 }
 
@@ -229,6 +253,11 @@ func (s *Jobs) retire(j *job) {
 		if err := j.remove(); err != nil {
 			s.cfg.Log.Warn("job not removed", "job", job.ID, "err", err)
 		}
+		s.forget(j)
+		return
+	}
+	if j.wasLeft() {
+		_ = j.save() // it warns; the next server knows enough of an older record
 		s.forget(j)
 		return
 	}

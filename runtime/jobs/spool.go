@@ -38,8 +38,8 @@ type spooledFile struct {
 	Size        int64
 }
 
-// spool writes a request into the folder of its job. It need not outlive the server, so
-// nobody waits for the disk.
+// spool writes a request into the folder of its job. Unless jobs outlive their servers, it
+// need not either, and nobody waits for the disk.
 func (s *store) spool(ctx context.Context, folder string, req *actions.Request) error {
 	dir := folder + "/" + requestName
 	if err := s.root.Mkdir(dir, 0o700); err != nil {
@@ -56,7 +56,10 @@ func (s *store) spool(ctx context.Context, folder string, req *actions.Request) 
 	if err := gob.NewEncoder(&data).Encode(kept); err != nil {
 		return err
 	}
-	return s.spoolBytes(ctx, dir+"/"+argsName, data.Bytes())
+	if err := s.spoolBytes(ctx, dir+"/"+argsName, data.Bytes()); err != nil || !s.resume {
+		return err
+	}
+	return s.sync(dir)
 }
 
 func (s *store) spoolBytes(ctx context.Context, path string, data []byte) error {
@@ -71,11 +74,14 @@ func (s *store) spoolBytes(ctx context.Context, path string, data []byte) error 
 		}
 		data = data[n:]
 	}
+	if err == nil && s.resume {
+		err = f.Sync()
+	}
 	return errors.Join(err, f.Close())
 }
 
-// unspool returns the request of a job and removes it from its folder. The files are
-// mapped, so that they take memory only where they are read, until release is called.
+// unspool returns the request of a job and removes it from its folder, unless another server may
+// have to go on with the job. The files are mapped, so that they take memory only where they are read, until release is called.
 func (s *store) unspool(id, model string) (req actions.Request, release func(), err error) {
 	var mapped [][]byte
 	release = func() {
@@ -111,6 +117,9 @@ func (s *store) unspool(id, model string) (req actions.Request, release func(), 
 		req.Files = append(req.Files, actions.File{
 			Name: file.Name, Filename: file.Filename, ContentType: file.ContentType, Data: data,
 		})
+	}
+	if s.resume {
+		return req, release, nil
 	}
 	// The mappings live on without the names, and nobody can make the files shorter.
 	return req, release, s.root.RemoveAll(dir)

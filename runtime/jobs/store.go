@@ -37,6 +37,8 @@ const (
 type store struct {
 	root *os.Root
 	log  *slog.Logger
+	// resume says that jobs outlive their servers.
+	resume bool
 	// create makes a file that is not there yet. Tests put full disks here.
 	create func(root *os.Root, name string) (*os.File, error)
 
@@ -244,23 +246,17 @@ func unlock(f *os.File) {
 	}
 }
 
-// record reads the record of a job. If its server has ended, the record is rewritten first.
+// record reads the record of a job. If its server has ended, the record is rewritten first, or
+// the job waits for another server.
 func (s *store) record(id string) (record, error) {
-	rec, err := s.readRecord(id)
-	if err != nil || rec.Job.State.Final() {
+	rec, held, err := s.take(id)
+	if err != nil || held == nil {
 		return rec, err
-	}
-	held, err := s.lock(id+"/"+lockName, unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return rec, nil // it lives
-	}
-	if err != nil {
-		return record{}, err
 	}
 	defer unlock(held)
-	// Its server may have written the last record just before it let the lock go.
-	if rec, err = s.readRecord(id); err != nil || rec.Job.State.Final() {
-		return rec, err
+	if s.resume {
+		rec.Job.State = actions.JobQueued
+		return rec, nil
 	}
 	rec.Job.Error = "the server ended while the job " + doing(rec.Job.State)
 	rec.Job.State = actions.JobInterrupted
@@ -275,6 +271,28 @@ func (s *store) record(id string) (record, error) {
 		s.log.Warn("job record not updated", "job", id, "err", err)
 	}
 	return rec, nil
+}
+
+// take reads the record of a job, and takes its lock if it has not ended and its server has.
+// held is nil without that.
+func (s *store) take(id string) (rec record, held *os.File, err error) {
+	rec, err = s.readRecord(id)
+	if err != nil || rec.Job.State.Final() {
+		return rec, nil, err
+	}
+	held, err = s.lock(id+"/"+lockName, unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return rec, nil, nil // it lives
+	}
+	if err != nil {
+		return record{}, nil, err
+	}
+	// Its server may have written the last record just before it let the lock go.
+	if rec, err = s.readRecord(id); err != nil || rec.Job.State.Final() {
+		unlock(held)
+		return rec, nil, err
+	}
+	return rec, held, nil
 }
 
 func (s *store) readRecord(id string) (record, error) {
