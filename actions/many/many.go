@@ -21,9 +21,10 @@ type Row struct {
 // A Result is the answer to one row, or why there is none.
 type Result struct {
 	// Response is the answer to this row alone. Its Data may share memory with those of
-	// other rows. Its Timing is that of the call that the row was in.
+	// other rows. Its Timing is that of the call that the row was in, whose Logs the first
+	// row of the call has.
 	Response actions.Response
-	// Err is an *actions.Error. The answer is nothing then.
+	// Err is an *actions.Error, which rows of one call may share. The answer is nothing then.
 	Err error
 }
 
@@ -42,4 +43,18 @@ type Call struct {
 	Accept string
 	// Concurrency is how many calls may be under way at the same time. The default is 1.
 	Concurrency int
+}
+
+// Predict predicts each row and returns as many results, in the order of the rows. What a row
+// gets does not depend on the rows beside it: when a call of many fails by what it was given,
+// it is made again with fewer rows, until the one whose fault it is stands alone. That takes
+// at most two calls a row. An error that is nobody's fault, Busy or Deadline, is that of all
+// rows of the call.
+//
+// Which rows a call has depends on the rows and c alone, never on time. A panic of c.Invoke is
+// one of Predict. Many may call Predict at the same time.
+func Predict(ctx context.Context, c Call, rows []Row) []Result {
+	p := newPlan(c, rows)
+	p.run(ctx)
+	return p.results
 }
