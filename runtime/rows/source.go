@@ -1,0 +1,194 @@
+package rows
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/deepfn/deepfn/actions"
+)
+
+const (
+	// maxObjects is how many objects an input may have, and how many entries a zip.
+	maxObjects = 1_000_000
+	// maxCounted is how many objects are opened to find out how many rows they have.
+	maxCounted = 16
+	// maxRow is how many bytes a row may have, maxFile a file.
+	maxRow  = 16 << 20
+	maxFile = 1 << 30
+)
+
+// A Source reads an input. It is used by one goroutine at a time.
+type Source struct {
+	store       Store
+	in          actions.BatchInput
+	format      string
+	objects     objects
+	fingerprint string
+	total       int64
+	cursor      cursor
+}
+
+// Open finds out what an input is: which objects, of which format. It reads none of their rows.
+// The errors are *actions.Error: Invalid for what cannot be an input, NotFound where there is
+// nothing, TooLarge for more than a million objects, and those of the store.
+func Open(ctx context.Context, store Store, in actions.BatchInput) (*Source, error) {
+	if err := checkInput(in); err != nil {
+		return nil, err
+	}
+	s := &Source{store: store, in: in}
+	h := sha256.New()
+	var err error
+	if strings.HasSuffix(in.URL, "/") {
+		err = s.list(ctx, h)
+	} else {
+		err = s.stat(ctx, h)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.fingerprint = hex.EncodeToString(h.Sum(nil))
+	if s.format == actions.Objects {
+		s.total = int64(s.objects.len())
+	}
+	return s, nil
+}
+
+// stat makes an input of one object.
+func (s *Source) stat(ctx context.Context, h hash.Hash) error {
+	o, err := s.store.Stat(ctx, s.in.URL)
+	if err != nil {
+		return err
+	}
+	s.objects.prefix, s.format = s.in.URL[:len(s.in.URL)-len(path.Base(s.in.URL))], s.in.Format
+	if s.format == "" {
+		s.format = formatOf(s.in.URL)
+	}
+	if s.format == "" {
+		return invalid("input.format", "is missing: the name of %s does not tell what it is; the formats are %s", s.in.URL, formats)
+	}
+	o.URL = s.in.URL
+	addTo(h, o)
+	s.objects.add(path.Base(s.in.URL), o.Size)
+	return nil
+}
+
+// list makes an input of all objects below a prefix. Without a format in the request all of
+// them have to be of one: an input is never silently a part of what is there.
+func (s *Source) list(ctx context.Context, h hash.Hash) error {
+	s.objects.prefix, s.format = s.in.URL, s.in.Format
+	told, first := s.in.Format != "", ""
+	for o, err := range s.store.List(ctx, s.in.URL) {
+		if err != nil {
+			return err
+		}
+		name, ok := strings.CutPrefix(o.URL, s.in.URL)
+		if !ok {
+			return actions.Errorf(actions.Internal, "rows: the store lists %s below %s", o.URL, s.in.URL)
+		}
+		if name == "" || strings.HasSuffix(name, "/") || !s.wanted(name, told) {
+			continue
+		}
+		if format := formatOf(name); !told && first == "" {
+			s.format, first = format, name
+		} else if !told && format != s.format {
+			return invalid("input.format", "is missing: below %s are both %s and %s, which are not of one format; say format, or match", s.in.URL, first, name)
+		}
+		if s.objects.len() == maxObjects {
+			return actions.Errorf(actions.TooLarge, "there are more than %d objects below %s: make several batches of it, by prefix or match", maxObjects, s.in.URL)
+		}
+		addTo(h, o)
+		s.objects.add(name, o.Size)
+	}
+	if s.objects.len() == 0 {
+		return s.nothing()
+	}
+	if s.format == "" {
+		s.format = actions.Objects
+	}
+	return nil
+}
+
+// wanted says whether an object belongs to the input. Of archives the pattern is for what is in
+// them.
+func (s *Source) wanted(name string, told bool) bool {
+	if !told && isHidden(name) {
+		return false
+	}
+	format := s.in.Format
+	if !told {
+		format = formatOf(name)
+	}
+	return format == actions.Tar || format == actions.Zip || matches(s.in.Match, name)
+}
+
+func (s *Source) nothing() error {
+	if s.in.Match != "" {
+		return actions.Errorf(actions.NotFound, "no object below %s matches %q", s.in.URL, s.in.Match)
+	}
+	return actions.Errorf(actions.NotFound, "there is no object below %s", s.in.URL)
+}
+
+// addTo adds an object to the fingerprint.
+func addTo(h hash.Hash, o actions.Object) {
+	modified := ""
+	if !o.Modified.IsZero() {
+		modified = o.Modified.UTC().Format(time.RFC3339Nano)
+	}
+	fmt.Fprintf(h, "%q %d %q %s\n", o.URL, o.Size, o.ETag, modified)
+}
+
+// Format is the format of the input.
+func (s *Source) Format() string { return s.format }
+
+// Fingerprint tells whether an input has changed: it is a hash over the URL, size, ETag and time
+// of all objects, in hexadecimal digits.
+func (s *Source) Fingerprint() string { return s.fingerprint }
+
+// Size is how many bytes the objects are as they are stored.
+func (s *Source) Size() int64 { return s.objects.size }
+
+// Total is how many rows there are if that is known without reading them: files of a prefix, and
+// the rows of up to 16 Parquet and zip files. Else it is 0.
+func (s *Source) Total() int64 { return s.total }
+
+// Close ends what is open.
+func (s *Source) Close() error {
+	s.cursor.drop()
+	return nil
+}
+
+// objects are the objects of an input, held so that a million of them are some ten megabytes:
+// the names in one piece, and where each ends.
+type objects struct {
+	prefix string
+	names  []byte
+	ends   []int
+	sizes  []int64
+	size   int64
+}
+
+func (o *objects) add(name string, size int64) {
+	o.names = append(o.names, name...)
+	o.ends = append(o.ends, len(o.names))
+	o.sizes = append(o.sizes, size)
+	o.size += size
+}
+
+func (o *objects) len() int { return len(o.ends) }
+
+// name is the name of an object below the prefix.
+func (o *objects) name(i int) string {
+	start := 0
+	if i > 0 {
+		start = o.ends[i-1]
+	}
+	return string(o.names[start:o.ends[i]])
+}
+
+func (o *objects) url(i int) string { return o.prefix + o.name(i) }
