@@ -57,7 +57,7 @@ func (d *draft) header(name, value string) {
 	}
 	value, ok := decodeHeader(value)
 	if !ok {
-		d.err = invalid("the header ce-%s has a %% that no two hexadecimal digits follow, bytes that are no UTF-8, or an open quote: encode it as the HTTP binding says", key)
+		d.err = invalid("the header ce-%s has a %% that no two hexadecimal digits follow, bytes that are no UTF-8, or an open quote: encode it as the HTTP binding says", string(key))
 		return
 	}
 	if field, bit := d.field(key); field != nil {

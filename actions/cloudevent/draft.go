@@ -56,14 +56,14 @@ func (d *draft) field(name []byte) (*string, attribute) {
 }
 
 // once says whether an attribute with a value may be taken: it is the first of its name, and
-// no empty text.
+// no empty text. The copies of name are for its room to stay on the stack of a caller.
 func (d *draft) once(bit attribute, name []byte, value string) bool {
 	switch {
 	case d.seen&bit != 0:
 		d.fault(twice(string(name)))
 		return false
 	case value == "":
-		d.fault(invalid("the event's %s is empty: give it a value, or leave it out if it is optional", name))
+		d.fault(invalid("the event's %s is empty: give it a value, or leave it out if it is optional", string(name)))
 		return false
 	}
 	d.seen |= bit

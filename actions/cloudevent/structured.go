@@ -140,6 +140,7 @@ func (d *draft) share(bit attribute, text []byte) string {
 			before = d.before.Subject
 		case eventTime:
 			before = d.before.Time
+		default: // ids differ
 		}
 	}
 	switch {

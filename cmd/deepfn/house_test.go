@@ -115,6 +115,7 @@ func requirements() map[string]string {
 		"github.com/aws/aws-sdk-go-v2":                      "S3 for gocloud.dev: an HTTP client of ours",
 		"github.com/aws/aws-sdk-go-v2/config":               "S3 for gocloud.dev: credentials and endpoints from the usual places",
 		"github.com/aws/aws-sdk-go-v2/service/s3":           "S3 for gocloud.dev: path-style buckets",
+		"github.com/cloudevents/sdk-go/v2":                  "tests and benchmarks compare with it",
 		"github.com/google/go-cmp":                          "tests: differences that a person can read",
 		"github.com/prometheus/client_golang":               "/metrics: the exposition format and Go's runtime metrics, from their authors",
 		"github.com/prometheus/common":                      "/metrics in the text format that the request asks for",
