@@ -108,6 +108,9 @@ func (s *Server) perform(ctx context.Context, c *call, a *activation, r *request
 	if err != nil {
 		return response{}, err
 	}
+	if resp, done, err := s.batchActivation(ctx, m.Name, a); done {
+		return resp, err
+	}
 	if resp, done, err := s.webAction(ctx, c, a, m); done {
 		return resp, err
 	}

@@ -85,6 +85,9 @@ func (s *Server) swaggerOfModel(paths fields, base string, m actions.Model, d *a
 	if !s.cfg.NoPredict && (d == nil || d.Predict != nil) {
 		paths[at+"/predict/"] = fields{"post": predictOperation(m, d)}
 	}
+	if !s.cfg.NoPredict && s.cfg.Batches != nil {
+		swaggerOfBatches(paths, at+"/batch/")
+	}
 	if s.cfg.NoTrain {
 		return
 	}
@@ -211,5 +214,6 @@ func definitions() fields {
 			"progress": object(fields{"fraction": fields{"type": "number"}, "text": text}),
 		}, "date", "args", "uuid", "status"),
 		"TrainingList": list("Training"),
+		"Batch":        batchSchema(), "BatchJob": batchJobSchema(), "BatchJobList": list("BatchJob"),
 	}
 }

@@ -123,7 +123,7 @@ func TestSwagger(t *testing.T) {
 		"deep answer":      {module().m, described(`[]`, strings.Repeat(`{"type":"array","items":`, 500)+"{}"+strings.Repeat("}", 500))},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, _ := newServer(t, Config{Catalog: oneModel{tt.model}, Invoker: &fakeInvoker{info: tt.info}, Jobs: &fakeJobs{}, BasePath: "/base"})
+			s, _ := newServer(t, Config{Catalog: oneModel{tt.model}, Invoker: &fakeInvoker{info: tt.info}, Jobs: &fakeJobs{}, Batches: &fakeBatches{}, BasePath: "/base"})
 			got := get(t, s, "/base/swagger.json")
 			if got.status != 200 || got.contentType != jsonType {
 				t.Fatalf("got %d %s", got.status, got.body)
@@ -253,7 +253,7 @@ func TestSwaggerBounds(t *testing.T) {
 
 // Every route stands in the document, with every method.
 func TestSwaggerHasAllRoutes(t *testing.T) {
-	s, _ := newServer(t, Config{Catalog: module(), Jobs: &fakeJobs{}, BasePath: "/a"})
+	s, _ := newServer(t, Config{Catalog: module(), Jobs: &fakeJobs{}, Batches: &fakeBatches{}, BasePath: "/a"})
 	doc := readSwagger(t, s, "/a/swagger.json")
 	pages := map[string]bool{"/a": true, "/a/api": true, "/a/api/": true, "/a/ui": true, "/a/swagger.json": true, "/a/api/page.js": true, "/a/api/page.css": true}
 	for _, rt := range s.table {
@@ -270,9 +270,9 @@ func TestSwaggerHasAllRoutes(t *testing.T) {
 }
 
 func TestSwaggerTurnedOff(t *testing.T) {
-	s, _ := newServer(t, Config{Catalog: module(), NoPredict: true, NoTrain: true})
+	s, _ := newServer(t, Config{Catalog: module(), Batches: &fakeBatches{}, NoPredict: true, NoTrain: true})
 	for path := range readSwagger(t, s, "/swagger.json").Paths {
-		if strings.Contains(path, "predict") || strings.Contains(path, "train") {
+		if strings.Contains(path, "predict") || strings.Contains(path, "batch") || strings.Contains(path, "train") {
 			t.Errorf("got %s", path)
 		}
 	}
