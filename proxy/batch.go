@@ -104,18 +104,18 @@ func (s *Server) batchActivation(ctx context.Context, model string, a *activatio
 		return response{}, false, nil
 	}
 	if raw, ok := a.values[cloudevent.BatchRequested]; ok {
-		resp, err = s.requestBatch(ctx, model, raw)
+		resp, err = s.beginBatch(ctx, model, raw)
 		return resp, true, err
 	}
 	if raw, ok := a.values[cloudevent.BatchChunk]; ok {
-		resp, err = s.doChunk(ctx, raw)
+		resp, err = s.finishChunk(ctx, raw)
 		return resp, true, err
 	}
 	return response{}, false, nil
 }
 
-// requestBatch begins a batch, of the model unless it names another.
-func (s *Server) requestBatch(ctx context.Context, model string, raw json.RawMessage) (response, error) {
+// beginBatch begins a batch, of the model unless it names another.
+func (s *Server) beginBatch(ctx context.Context, model string, raw json.RawMessage) (response, error) {
 	b, err := actions.ParseBatch(raw)
 	if err != nil {
 		return response{}, err
@@ -130,8 +130,8 @@ func (s *Server) requestBatch(ctx context.Context, model string, raw json.RawMes
 	return jsonResponse(http.StatusOK, job), nil
 }
 
-// doChunk does a chunk of a batch.
-func (s *Server) doChunk(ctx context.Context, raw json.RawMessage) (response, error) {
+// finishChunk does a chunk of a batch.
+func (s *Server) finishChunk(ctx context.Context, raw json.RawMessage) (response, error) {
 	var c actions.Chunk
 	if err := json.Unmarshal(raw, &c); err != nil {
 		return response{}, actions.Errorf(actions.Invalid, "the chunk of a batch cannot be read: %s", err)
