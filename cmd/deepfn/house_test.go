@@ -47,7 +47,8 @@ func mayImport() map[string][]string {
 		"runtime/sink":              {"actions/cloudevent"},
 		"runtime/rows":              {"actions/jsonscan"},
 		"runtime/batch":             {"actions/cloudevent", "actions/jsonscan", "actions/many", "runtime/rows"},
-		"deploy/knative":            {},
+		"deploy/knative":            {"deploy/knative/wanted"},
+		"deploy/knative/wanted":     {},
 		"runtime/invoker":           {},
 		"runtime/invoker/tracetest": {},
 		"runtime/onnx":              {"runtime/onnx/picture"},
@@ -73,14 +74,15 @@ func mayImport() map[string][]string {
 // itself.
 func testsMayImport() map[string][]string {
 	return map[string][]string{
-		"runtime/invoker":      {"runtime/invoker/tracetest"},
-		"runtime/onnx":         {"actions/catalog", "runtime/onnx/onnxtest"},
-		"runtime/onnx/picture": {"runtime/onnx/onnxtest"},
-		"runtime/gpu":          {"runtime/gpu/gputest"},
-		"runtime/worker":       {"runtime/worker/workertest"},
-		"runtime/actionloop":   {"runtime/worker"},
-		"runtime/bridge":       {"runtime/worker"},
-		"runtime/telemetry":    {"proxy"},
+		"runtime/invoker":         {"runtime/invoker/tracetest"},
+		"runtime/onnx":            {"actions/catalog", "runtime/onnx/onnxtest"},
+		"runtime/onnx/picture":    {"runtime/onnx/onnxtest"},
+		"runtime/gpu":             {"runtime/gpu/gputest"},
+		"runtime/worker":          {"runtime/worker/workertest"},
+		"runtime/actionloop":      {"runtime/worker"},
+		"runtime/bridge":          {"runtime/worker"},
+		"runtime/telemetry":       {"proxy"},
+		"runtime/worker/launcher": {"actions/many"},
 	}
 }
 
@@ -97,6 +99,9 @@ func homes() map[string][]string {
 		"github.com/valyala/fasthttp":           {"proxy"},
 		"go.etcd.io/bbolt":                      {"runtime/store"},
 		"gocloud.dev":                           {"runtime/storage"},
+		"k8s.io":                                {"deploy/knative"},
+		"knative.dev":                           {"deploy/knative"},
+		"sigs.k8s.io/yaml":                      {"deploy/knative"},
 		"github.com/yalue/onnxruntime_go":       {"runtime/onnx"},
 		"go.opentelemetry.io/otel":              {"runtime/telemetry"},
 		"go.opentelemetry.io/proto/otlp":        {"runtime/telemetry"},
@@ -134,6 +139,13 @@ func requirements() map[string]string {
 		"google.golang.org/protobuf":                        "spans in the form of OTLP, on the wire",
 		"go.yaml.in/yaml/v3":                                "action.yaml, with line numbers in its errors",
 		"golang.org/x/image":                                "WebP and TIFF decoders; fonts for the test pictures",
+		"k8s.io/api":                                        "deploying to Knative: pods, as Kubernetes writes them",
+		"k8s.io/apimachinery":                               "deploying to Knative: quantities, kinds and the API server's errors",
+		"k8s.io/client-go":                                  "deploying to Knative: kubeconfig and server-side apply; in deepfn-knative alone",
+		"knative.dev/eventing":                              "deploying to Knative: Broker, Trigger and SinkBinding with their own checks",
+		"knative.dev/pkg":                                   "deploying to Knative: destinations, names of children, what its checks say",
+		"knative.dev/serving":                               "deploying to Knative: Service with its own defaults and checks",
+		"sigs.k8s.io/yaml":                                  "deploying to Knative: objects as YAML in a fixed order",
 		"golang.org/x/sys":                                  "memfd, seals and other system calls that package syscall lacks",
 	}
 }

@@ -88,8 +88,8 @@
 // begin at the next multiple of 64, so that arrays can be used where they lie.
 //
 // A request begins with four lengths of 4 bytes, and the strings model, verb
-// ("predict", "train", "metadata", "parse-train", "suspend", "resume"), id and accept that
-// have them. Its parts follow: the first are the arguments, one JSON value or nothing; each
+// ("predict", "predict-many", "train", "metadata", "parse-train", "suspend", "resume"), id
+// and accept that have them. Its parts follow: the first are the arguments, one JSON value or nothing; each
 // of the others is by its kind
 //
 //	0  a file
@@ -107,6 +107,19 @@
 // with the codes of package actions and, as status, the HTTP status that the model itself
 // asked for, 400 to 599; only code and msg are required, and an unknown code
 // means "failed". A response that is longer than limit is the error "too_large".
+//
+// # Many rows
+//
+// The verb "predict-many" is predict for many rows: its arguments are an array of the arguments
+// of each, and it has no files. Its answer is an array as long, which has for each row one of
+//
+//	{"value": …, "whole": true}
+//	{"content_type": "image/png", "filename": "", "data": "…"}
+//	{"error": "…", "code": "invalid", "fields": {"name": ["…"]}, "status": 0}
+//
+// the answer to it when that is JSON (whole as in a response, and only then), an answer that is not, in base64, or an
+// error in the words of errors. A row that fails is no harm to the others; one that ends the process ends the
+// call. A child without the ability answers "unsupported", and has not begun then.
 //
 // # Suspend and resume
 //

@@ -22,7 +22,7 @@ from __future__ import annotations
 import copy
 import http.cookies
 import sys
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
 from . import accept as negotiation
 from . import jsonable
@@ -34,6 +34,7 @@ from .words import (
     FROM_HEADER,
     FROM_QUERY,
     Call,
+    Decoded,
     Failure,
     RawJSON,
     Store,
@@ -210,11 +211,11 @@ class Sources:
         return {k: v for k, v in found.items() if k not in names and not k.startswith("__ow_")}
 
 
-def _decode(raw: Optional[RawJSON]) -> Any:
+def _decode(given: Optional[Union[RawJSON, Decoded]]) -> Any:
     """Return the JSON value of a request; {} when there is none. Raises Failure."""
-    if raw is None or len(raw) == 0:
+    if given is None or (not isinstance(given, Decoded) and len(given) == 0):
         return {}
-    value = jsonable.loads(raw)
+    value = jsonable.arguments(given)
     return {} if value is None else value
 
 

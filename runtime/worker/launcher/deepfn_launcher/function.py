@@ -157,7 +157,7 @@ class Function(Model):
         """
         if verb not in self._functions:
             raise Failure("unsupported", f"the function has no {verb}", status=501)
-        args = {} if values.args is None else jsonable.loads(values.args)
+        args = {} if values.args is None else jsonable.arguments(values.args)
         if args is None:
             args = {}
         texts: Dict[str, List[str]] = {}

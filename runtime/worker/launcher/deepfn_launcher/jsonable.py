@@ -32,7 +32,7 @@ import uuid
 from typing import Any, Dict, List, NoReturn, Tuple, Union
 
 from .failure import bounded, describe, text_of, with_article
-from .words import Failure, RawJSON
+from .words import Decoded, Failure, RawJSON
 
 #: How deep a result may be nested.
 MAX_DEPTH = 200
@@ -372,6 +372,11 @@ def _refuse(name: str) -> NoReturn:
 
 
 _decode = json.JSONDecoder(parse_constant=_refuse).decode
+
+
+def arguments(given: Union[RawJSON, Decoded]) -> Any:
+    """Return the JSON value that arguments are. Raises as loads does."""
+    return given.value if isinstance(given, Decoded) else loads(given)
 
 
 def loads(raw: RawJSON) -> Any:

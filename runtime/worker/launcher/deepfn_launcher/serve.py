@@ -19,13 +19,13 @@ import time
 from types import FrameType
 from typing import Any, Callable, Dict, List, NoReturn, Optional
 
-from . import answer, failure, jsonable, memory, trace
+from . import answer, failure, jsonable, many, memory, trace
 from . import wire as protocol
 from .streams import Streams, flush
 from .suspend import Tier
 from .uploads import Uploads
 from .wire import Broken, Frame, Wire
-from .words import JSON_TYPE, Failure, Model, Setup, Values
+from .words import JSON_TYPE, Canceled, Failure, Model, Setup, Values
 
 #: Loads the model that a Setup describes; raises Failure, or anything.
 Load = Callable[[Setup], Model]
@@ -33,10 +33,6 @@ Load = Callable[[Setup], Model]
 #: How long to wait until the caller's leaving is looked at again, in seconds, while an
 #: import or a finalizer of the model runs, which must not be interrupted.
 _PATIENCE = 0.02
-
-
-class _Canceled(BaseException):
-    """Ends the Python code of a call whose caller has left."""
 
 
 def main() -> NoReturn:
@@ -220,13 +216,12 @@ class _Server:
             # a late signal finds nothing to do, and raises nowhere.
             try:
                 self._armed = alone
-                if self._wire.canceled(call.lane) == call.id:
-                    raise _Canceled
+                self._look(call)
                 length = self._answer(call, verb, values, store)
             finally:
                 if alone:
                     self._armed = False
-        except _Canceled:
+        except Canceled:
             said = Failure("canceled", f"{verb} was ended because its caller has left")
         except BaseException as exc:
             self._mine()
@@ -247,14 +242,14 @@ class _Server:
     def _answer(self, call: Frame, verb: str, values: Values, store: Uploads) -> int:
         """Do what the verb says; return the length of the response in the lane."""
         model: Model = self._model
-        if verb in ("predict", "train"):
+        if verb in ("predict", "train", "predict-many"):
             if self._tier.suspended:
                 self._resume(call)
             if values.trace is None:
-                told = self._run(verb, values, store)
+                told = self._run(call, verb, values, store)
             else:
                 with trace.attached(values.trace):
-                    told = self._run(verb, values, store)
+                    told = self._run(call, verb, values, store)
         elif verb == "metadata":
             told = answer.Answer(JSON_TYPE, jsonable.dumps(model.metadata(), verb, verb).encode())
         elif verb in ("suspend", "resume"):
@@ -272,9 +267,12 @@ class _Server:
         finally:
             told.close()
 
-    def _run(self, verb: str, values: Values, store: Uploads) -> answer.Answer:
+    def _run(self, call: Frame, verb: str, values: Values, store: Uploads) -> answer.Answer:
         """Have the model predict or train."""
         model: Model = self._model
+        if verb == "predict-many":
+            rows = many.Rows(model, self._wire.limit, lambda: self._look(call), self._mine)
+            return rows.predict(values)
         made = model.parse(verb, values, store)
         result = model.run(verb, made)
         if os.getpid() != self._pid:
@@ -304,8 +302,12 @@ class _Server:
             msg = f"the model is suspended and could not be resumed: {exc.msg}"
             raise Failure("unavailable", msg) from None
         self._armed = armed
+        self._look(call)
+
+    def _look(self, call: Frame) -> None:
+        """Raise Canceled if the caller has left."""
         if self._wire.canceled(call.lane) == call.id:
-            raise _Canceled
+            raise Canceled
 
     def _again(self, number: int) -> None:
         """Send the signal once more, some time later."""
@@ -327,7 +329,7 @@ class _Server:
                 _thread.start_new_thread(self._again, (number,))
             return
         self._armed = False
-        raise _Canceled
+        raise Canceled
 
 
 def _fragile(frame: Optional[FrameType]) -> bool:

@@ -9,6 +9,14 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Union
 #: One JSON value as it came, not decoded.
 RawJSON = Union[bytes, memoryview]
 
+
+@dataclass(frozen=True)
+class Decoded:
+    """One JSON value that was decoded already. Nobody else has it."""
+
+    value: Any
+
+
 # The origins of a Text, as package actions numbers them.
 FROM_QUERY = 1
 FROM_FORM = 2
@@ -63,12 +71,13 @@ class Upload:
 class Values:
     """The arguments of a request as the caller gave them.
 
-    ``args`` is one JSON value, usually an object; None when there was none. ``accept`` is
+    ``args`` is one JSON value, usually an object; None when there was none. It is decoded by
+    jsonable.arguments. ``accept`` is
     in the syntax of the HTTP header, and empty when the caller does not care. ``trace`` are
     the headers of the trace context; None when the request belongs to none.
     """
 
-    args: Optional[RawJSON] = None
+    args: Optional[Union[RawJSON, Decoded]] = None
     texts: List[Text] = field(default_factory=list)
     files: List[Upload] = field(default_factory=list)
     accept: str = ""
@@ -122,6 +131,10 @@ class Failure(Exception):
         self.msg = msg
         self.fields = dict(fields) if fields is not None else None
         self.status = status
+
+
+class Canceled(BaseException):
+    """Ends the Python code of a call whose caller has left."""
 
 
 class Model(abc.ABC):
