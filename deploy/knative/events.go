@@ -1,0 +1,154 @@
+package knative
+
+import (
+	"encoding/json"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	duckv1 "knative.dev/eventing/pkg/apis/duck/v1"
+	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
+	sourcesv1 "knative.dev/eventing/pkg/apis/sources/v1"
+	"knative.dev/pkg/apis"
+	pkgduckv1 "knative.dev/pkg/apis/duck/v1"
+	"knative.dev/pkg/tracker"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+
+	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/deploy/knative/wanted"
+)
+
+// defaultBroker is the name of a Broker when none is said, as Knative has it.
+const defaultBroker = "default"
+
+func brokerName(d wanted.Deployment) string {
+	if d.Broker.Name != "" {
+		return d.Broker.Name
+	}
+	return defaultBroker
+}
+
+// broker returns the Broker of the events.
+func broker(d wanted.Deployment, namespace string) *eventingv1.Broker {
+	b := &eventingv1.Broker{
+		TypeMeta:   metav1.TypeMeta{APIVersion: eventingv1.SchemeGroupVersion.String(), Kind: "Broker"},
+		ObjectMeta: meta(d, namespace, brokerName(d), "broker"),
+	}
+	if d.Broker.Class != "" {
+		b.Annotations[eventingv1.BrokerClassAnnotationKey] = d.Broker.Class
+	}
+	return b
+}
+
+// trigger returns the Trigger of one filter. Its name is that of the filter, so that
+// the same filter is the same Trigger.
+func trigger(d wanted.Deployment, namespace string, t wanted.Trigger) (*eventingv1.Trigger, error) {
+	filter, err := json.Marshal(t)
+	if err != nil {
+		return nil, actions.Errorf(actions.Internal, "trigger: %w", err)
+	}
+	name := child(d, "on-"+digest([]byte(brokerName(d)), filter))
+	out := &eventingv1.Trigger{
+		TypeMeta:   metav1.TypeMeta{APIVersion: eventingv1.SchemeGroupVersion.String(), Kind: "Trigger"},
+		ObjectMeta: meta(d, namespace, name, "trigger"),
+	}
+	out.Spec.Broker = brokerName(d)
+	switch {
+	case t.SQL != "" && len(t.Attributes) > 0: // a Trigger with both would look at one of them only
+		out.Spec.Filters = []eventingv1.SubscriptionsAPIFilter{{Exact: t.Attributes}, {CESQL: t.SQL}}
+	case t.SQL != "":
+		out.Spec.Filters = []eventingv1.SubscriptionsAPIFilter{{CESQL: t.SQL}}
+	case len(t.Attributes) > 0:
+		out.Spec.Filter = &eventingv1.TriggerFilter{Attributes: t.Attributes}
+	}
+	out.Spec.Subscriber = pkgduckv1.Destination{Ref: &pkgduckv1.KReference{
+		APIVersion: servingv1.SchemeGroupVersion.String(), Kind: "Service", Name: d.Name,
+	}}
+	out.Spec.Delivery, err = delivery(d.Delivery)
+	return out, err
+}
+
+// delivery says how a Trigger delivers; nil leaves it to its Broker.
+func delivery(d wanted.Delivery) (*duckv1.DeliverySpec, error) {
+	if d == (wanted.Delivery{}) {
+		return nil, nil //nolint:nilnil // nothing is said
+	}
+	out := &duckv1.DeliverySpec{}
+	if d.Retry != nil {
+		out.Retry = new(int32(*d.Retry))
+	}
+	if d.Backoff != "" {
+		out.BackoffPolicy = new(duckv1.BackoffPolicyType(d.Backoff))
+	}
+	if d.Delay < 0 || d.Timeout < 0 {
+		return nil, actions.Errorf(actions.Invalid, "--backoff-delay and --delivery-timeout want 0 or more")
+	}
+	if d.Delay > 0 {
+		out.BackoffDelay = new(period(d.Delay))
+	}
+	if d.Timeout > 0 {
+		out.Timeout = new(period(d.Timeout))
+	}
+	if d.DeadLetter != "" {
+		sink, err := destination("--dead-letter", d.DeadLetter)
+		if err != nil {
+			return nil, err
+		}
+		out.DeadLetterSink = &sink
+	}
+	return out, nil
+}
+
+// period writes a time as ISO 8601 has it: 1m30.5s is PT90.5S.
+func period(d time.Duration) string {
+	return "PT" + strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + "S"
+}
+
+// destination reads where events go: broker:, ksvc: or service: and a name, or a URL.
+func destination(flag, text string) (pkgduckv1.Destination, error) {
+	var out pkgduckv1.Destination
+	kind, name, ok := strings.Cut(text, ":")
+	ref := map[string]*pkgduckv1.KReference{
+		"broker":  {APIVersion: eventingv1.SchemeGroupVersion.String(), Kind: "Broker"},
+		"ksvc":    {APIVersion: servingv1.SchemeGroupVersion.String(), Kind: "Service"},
+		"service": {APIVersion: "v1", Kind: "Service"},
+	}[kind]
+	if ok && ref != nil {
+		namespace, rest, both := strings.Cut(name, "/")
+		if !both {
+			namespace, rest = "", name
+		}
+		if rest == "" {
+			return out, actions.Errorf(actions.Invalid, "%s %s: want %s:NAME", flag, text, kind)
+		}
+		ref.Namespace, ref.Name = namespace, rest
+		out.Ref = ref
+		return out, nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return out, actions.Errorf(actions.Invalid, "%s %s: want broker:NAME, ksvc:NAME, service:NAME, or a URL with http or https", flag, text)
+	}
+	out.URI = (*apis.URL)(u)
+	return out, nil
+}
+
+// binding returns the SinkBinding that tells the function where its own events go.
+func binding(d wanted.Deployment, namespace string) (*sourcesv1.SinkBinding, error) {
+	sink, err := destination("--sink", d.Sink)
+	if err != nil {
+		return nil, err
+	}
+	b := &sourcesv1.SinkBinding{
+		TypeMeta:   metav1.TypeMeta{APIVersion: sourcesv1.SchemeGroupVersion.String(), Kind: "SinkBinding"},
+		ObjectMeta: meta(d, namespace, child(d, "sink"), "sink"),
+	}
+	b.Spec.Sink = sink
+	b.Spec.Subject = tracker.Reference{APIVersion: servingv1.SchemeGroupVersion.String(), Kind: "Service", Name: d.Name}
+	if len(d.Overrides) > 0 {
+		b.Spec.CloudEventOverrides = &pkgduckv1.CloudEventOverrides{Extensions: d.Overrides}
+	}
+	return b, nil
+}
