@@ -17,7 +17,8 @@ LAUNCHER  := runtime/worker/launcher
 STACKS    := deepaas current
 TESTENV    = DEEPFN_TEST_PYTHON_DEEPAAS="$(CURDIR)/.cache/stack-deepaas/bin/python" \
 	DEEPFN_TEST_PYTHON_CURRENT="$(CURDIR)/.cache/stack-current/bin/python" \
-	DEEPFN_TEST_PYTHON_TOOLS="$(CURDIR)/.venv/bin/python" DEEPFN_TEST_ONNXRUNTIME="$$(readlink -f .cache/models/libonnxruntime.so*)" DEEPFN_TEST_MODELS="$(CURDIR)/.cache/models"
+	DEEPFN_TEST_PYTHON_TOOLS="$(CURDIR)/.venv/bin/python" DEEPFN_TEST_ONNXRUNTIME="$$(readlink -f .cache/models/libonnxruntime.so*)" DEEPFN_TEST_MODELS="$(CURDIR)/.cache/models" \
+	DEEPFN_TEST_CLOUDEVENTS="$(CURDIR)/.cache/cloudevents"
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t12
@@ -84,7 +85,7 @@ bin/deepfn: $(SOURCES)
 	@awk -F'\t' '{print $$NF}' .cache/files | xargs -d '\n' ln -sf -t .cache/models
 	@touch $@
 
-ready: .cache/fetched .cache/pythons .venv/ready $(STACKS:%=.cache/stack-%/ready) # what the tests need
+ready: .cache/fetched .cache/pythons .venv/ready $(STACKS:%=.cache/stack-%/ready) .cache/cloudevents/ready # what the tests need
 
 # The environments of the shipped Python models, in the user's cache.
 .cache/pythons: bin/deepfn
@@ -95,6 +96,13 @@ ready: .cache/fetched .cache/pythons .venv/ready $(STACKS:%=.cache/stack-%/ready
 .cache/stack-%/ready: .ci/stack-%.txt
 	python3 -m venv .cache/stack-$*
 	.cache/stack-$*/bin/pip install --quiet --requirement $<
+	@touch $@
+
+# The conformance cases of CloudEvents, and the program of their authors that sends them.
+.cache/cloudevents/ready: .ci/cloudevents.mod
+	@mkdir -p $(@D)
+	go build -modfile=$< -o $(@D)/cloudevents github.com/cloudevents/conformance/cmd/cloudevents
+	@ln -sfn "$$(go list -modfile=$< -m -f '{{.Dir}}' github.com/cloudevents/conformance)" $(@D)/cases
 	@touch $@
 
 .venv/ready: .ci/requirements.txt

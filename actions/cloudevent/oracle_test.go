@@ -24,7 +24,7 @@ import (
 
 // sdkEvents are the SDK's own test events, and some with the data that models take, in all
 // versions that both know.
-func sdkEvents(t testing.TB) []event.Event {
+func sdkEvents(t *testing.T) []event.Event {
 	t.Helper()
 	events := []event.Event{cetest.FullEvent(), cetest.MinEvent()}
 	for contentType, data := range map[string]any{

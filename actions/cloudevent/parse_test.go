@@ -2,6 +2,7 @@ package cloudevent_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -209,7 +210,7 @@ func TestParseBinary(t *testing.T) {
 		{"a long name", []string{"ce-" + strings.Repeat("x", 65), "a"}, "64"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := parse("", "", append(base[:len(base):len(base)], test.headers...)...)
+			_, err := parse("", "", append(slices.Clip(base), test.headers...)...)
 			if actions.CodeOf(err) != actions.Invalid || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v (%s), want Invalid that says %q", err, actions.CodeOf(err), test.want)
 			}
