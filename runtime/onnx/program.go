@@ -225,16 +225,24 @@ func (n Names) read(m model, c Setup) ([]string, error) {
 }
 
 // Call answers one request. Its errors are *actions.Error: Invalid when an argument is
-// missing or wrong, Unsupported for a verb other than predict or for a media type that
+// missing or wrong, Unsupported for a verb other than predict and predict-many or for a media type that
 // the answer cannot have, Failed when the model raised an error, Deadline and Canceled
 // when ctx ended first.
 func (p *Program) Call(ctx context.Context, req actions.Request) (actions.Response, error) {
 	if p.session == nil {
 		return actions.Response{}, actions.Errorf(actions.Internal, "the model has not been started")
 	}
-	if req.Verb != "" && req.Verb != actions.Predict {
+	switch req.Verb {
+	case "", actions.Predict:
+		return p.predict(ctx, req)
+	case actions.PredictMany:
+		return p.predictMany(ctx, req)
+	default:
 		return actions.Response{}, actions.Errorf(actions.Unsupported, "the model cannot %s; it can predict", req.Verb)
 	}
+}
+
+func (p *Program) predict(ctx context.Context, req actions.Request) (actions.Response, error) {
 	// What the answer takes is given back when it is made; what the arguments take,
 	// before the model needs memory of its own.
 	spent := allocated()
