@@ -91,6 +91,7 @@ func testsMayImport() map[string][]string {
 func homes() map[string][]string {
 	return map[string][]string{
 		"github.com/NVIDIA/go-nvml":             {"runtime/gpu"},
+		"github.com/parquet-go/parquet-go":      {"runtime/rows"},
 		"github.com/prometheus/client_golang":   {"proxy"},
 		"github.com/prometheus/common":          {"proxy"},
 		"github.com/apache/openwhisk-client-go": {"deploy"},
@@ -122,6 +123,7 @@ func requirements() map[string]string {
 		"github.com/aws/aws-sdk-go-v2/service/s3":           "S3 for gocloud.dev: path-style buckets",
 		"github.com/cloudevents/sdk-go/v2":                  "tests and benchmarks compare with it",
 		"github.com/google/go-cmp":                          "tests: differences that a person can read",
+		"github.com/parquet-go/parquet-go":                  "batch inputs and outputs in columns; the release that checks more of hostile files",
 		"github.com/prometheus/client_golang":               "/metrics: the exposition format and Go's runtime metrics, from their authors",
 		"github.com/prometheus/common":                      "/metrics in the text format that the request asks for",
 		"github.com/rogpeppe/go-internal":                   "tests: testscript runs the command as its users do",

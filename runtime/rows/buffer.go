@@ -56,8 +56,9 @@ func (b *buffer) fill(n int) error {
 	return nil
 }
 
-// moreOf reads on behind what was looked at, at least one byte, at most as much again.
-func (b *buffer) moreOf() error { return b.fill(max(1, len(b.data)+min(len(b.data), readSize)+1)) }
+// moreOf reads as much again as there is, so that who looks at all of it each time does so a few
+// times only.
+func (b *buffer) moreOf() error { return b.fill(2*len(b.data) + 1) }
 
 // skipSpace moves past white space, or past empty lines only, and says whether anything is left.
 func (b *buffer) skipSpace(cutset string) (bool, error) {

@@ -211,6 +211,14 @@ func (s *Source) openObject(open opener, p position) (reader, error) {
 		only: s.objects.len() == 1, key: s.in.Key, match: s.in.Match, open: open,
 	}
 	switch s.format {
+	case actions.CSV:
+		return newCSV(o, p.Offset, delimiterOf(s.in, o.name))
+	case actions.Tar:
+		return newTar(o, p.Offset)
+	case actions.Zip:
+		return newZip(o, p.Offset)
+	case actions.Parquet:
+		return newParquet(o, p.Offset)
 	default:
 		return newNDJSON(o, p.Offset)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
+	"io"
 	"path"
 	"strings"
 	"time"
@@ -53,8 +54,8 @@ func Open(ctx context.Context, store Store, in actions.BatchInput) (*Source, err
 		return nil, err
 	}
 	s.fingerprint = hex.EncodeToString(h.Sum(nil))
-	if s.format == actions.Objects {
-		s.total = int64(s.objects.len())
+	if s.total, err = s.count(ctx); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -140,7 +141,32 @@ func addTo(h hash.Hash, o actions.Object) {
 	if !o.Modified.IsZero() {
 		modified = o.Modified.UTC().Format(time.RFC3339Nano)
 	}
-	fmt.Fprintf(h, "%q %d %q %s\n", o.URL, o.Size, o.ETag, modified)
+	_, _ = fmt.Fprintf(h, "%q %d %q %s\n", o.URL, o.Size, o.ETag, modified) // a hash takes everything
+}
+
+// count finds out how many rows there are, as far as few requests tell.
+func (s *Source) count(ctx context.Context) (total int64, err error) {
+	counted := s.format == actions.Parquet || s.format == actions.Zip
+	if s.format == actions.Objects {
+		return int64(s.objects.len()), nil
+	}
+	if !counted || s.objects.len() > maxCounted {
+		return 0, nil
+	}
+	for i := range s.objects.len() {
+		open := func(url string, offset, length int64) (io.ReadCloser, error) {
+			return s.store.Open(ctx, url, offset, length)
+		}
+		r, err := s.openObject(open, position{Object: i})
+		if err != nil {
+			return 0, s.fault(ctx, err)
+		}
+		if c, ok := r.(interface{ count() int64 }); ok {
+			total += c.count()
+		}
+		_ = r.Close() // it was only read
+	}
+	return total, nil
 }
 
 // Format is the format of the input.

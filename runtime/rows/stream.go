@@ -78,7 +78,7 @@ func (s *stream) fault(err error) error {
 		return err
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return s.object.damaged("it ends in the middle of its compressed data: write it anew")
+		return s.object.damaged("it ends too early, in the middle of what it has: write it anew")
 	}
 	return s.object.damaged("it is damaged near byte %d: %w", s.raw.at, err)
 }
