@@ -103,15 +103,22 @@ func (s *Server) batchActivation(ctx context.Context, model string, a *activatio
 	if s.cfg.Batches == nil || a.kind != '{' || a.many || len(a.values) != 1 {
 		return response{}, false, nil
 	}
-	if raw, ok := a.values[cloudevent.BatchRequested]; ok {
-		resp, err = s.beginBatch(ctx, model, raw)
-		return resp, true, err
+	request, isRequest := a.values[cloudevent.BatchRequested]
+	chunk, isChunk := a.values[cloudevent.BatchChunk]
+	if !isRequest && !isChunk {
+		return response{}, false, nil
 	}
-	if raw, ok := a.values[cloudevent.BatchChunk]; ok {
-		resp, err = s.finishChunk(ctx, raw)
-		return resp, true, err
+	if begin := termsOf(ctx).begin; begin != nil {
+		if err := begin(ctx); err != nil {
+			return response{}, true, err
+		}
 	}
-	return response{}, false, nil
+	if isRequest {
+		resp, err = s.beginBatch(ctx, model, request)
+	} else {
+		resp, err = s.finishChunk(ctx, chunk)
+	}
+	return resp, true, err
 }
 
 // beginBatch begins a batch, of the model unless it names another.

@@ -182,3 +182,18 @@ func TestBatchActivation(t *testing.T) {
 		})
 	}
 }
+
+// TestBatchBegins has an activation of the controller begin before its batch does, once.
+func TestBatchBegins(t *testing.T) {
+	for _, refused := range []error{nil, actions.Errorf(actions.Canceled, "the server ends")} {
+		batches, begun := &fakeBatches{}, 0
+		s, _ := newServer(t, Config{Catalog: module(), Batches: batches})
+		resp, err := s.Activate(t.Context(), actions.Activation{
+			Model: "mod", Value: []byte(`{"dev.deepfn.batch.requested":{"input":"s3://in/"}}`),
+			Begin: func(context.Context) error { begun++; return refused },
+		})
+		if actions.CodeOf(err) != actions.CodeOf(refused) || begun != 1 || (batches.submitted.Model == "mod") != (refused == nil) {
+			t.Errorf("got %s, %v after %d beginnings, submitted %+v", resp.Data, err, begun, batches.submitted)
+		}
+	}
+}

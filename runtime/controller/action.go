@@ -19,6 +19,8 @@ type action struct {
 	Model string `json:"model,omitempty"`
 	// Code is the SHA-256 of the code, "" if there is none that runs.
 	Code string `json:"codeHash,omitempty"`
+	// Batch says that it begins batch predictions of the model. None that is kept does.
+	Batch bool `json:"-"`
 }
 
 // An actionPut is the body of a PUT. What is nil stays as it is.

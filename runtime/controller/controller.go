@@ -39,6 +39,9 @@ type Config struct {
 	// ends, keeps to the activation's Limit and calls its Begin, and its errors are
 	// *actions.Error with the logs. Many call it at a time.
 	Run func(context.Context, actions.Activation) (actions.Response, error)
+	// Batches says that Run begins a batch prediction for a value whose only member is
+	// batchRequested; then there is an action for that of each model, in whisk.system's package batch.
+	Batches bool
 	// Warm loads a model that was made of code before it runs for the first time, in a time
 	// limit of its own, as /init has one. Its errors are *actions.Error with the logs. Nil
 	// means that the first run loads it.

@@ -2,8 +2,9 @@
 // sequences, triggers and rules. It decides; the HTTP around it is package proxy, the disk
 // package store, and what runs an action is given to it.
 //
-// There are two namespaces: that of the user, guest, and whisk.system, whose package models
-// has an action for each model of the catalog and cannot be written to.
+// There are two namespaces: that of the user, guest, and whisk.system, which cannot be written to.
+// Its package models has an action for each model of the catalog; its package batch has one that
+// begins batch predictions with it, and answers the job.
 //
 // # What an action runs
 //

@@ -46,7 +46,7 @@ func (c *Controller) putPackage(n whisk.Name, body json.RawMessage, overwrite bo
 	var doc whisk.Package
 	err := c.cfg.Store.Update(func(tx *store.Tx) (err error) {
 		if in.Binding != nil {
-			if err := checkBinding(tx, n.Namespace, *in.Binding); err != nil {
+			if err := c.checkBinding(tx, n.Namespace, *in.Binding); err != nil {
 				return err
 			}
 		}
@@ -100,10 +100,10 @@ func changedPackage(p whisk.Package, in packagePut) whisk.Package {
 }
 
 // checkBinding refuses a binding to what is no package.
-func checkBinding(tx *store.Tx, caller string, b whisk.Binding) error {
+func (c *Controller) checkBinding(tx *store.Tx, caller string, b whisk.Binding) error {
 	n := whisk.Name{Namespace: b.Namespace, Entity: b.Name}
 	switch {
-	case b.Namespace == whisk.System && b.Name == modelsPackage:
+	case b.Namespace == whisk.System && c.hasSystemPackage(b.Name):
 		return nil
 	case b.Namespace == whisk.System:
 		return invalid(noSuchBinding)

@@ -166,6 +166,9 @@ func (c *Controller) prepare(ctx context.Context, f *flight, o *outcome, limit t
 	if err == nil {
 		in.Value, err = merge(a.Parameters, f.args)
 	}
+	if err == nil && a.Batch {
+		in.Value, err = batchValue(a.Model, in.Value)
+	}
 	return in, err
 }
 
@@ -187,6 +190,8 @@ func (c *Controller) unprepared(ctx context.Context, f *flight, o *outcome, mode
 			"The action exceeded its time limits of %d milliseconds during initialization.", f.found.action.Limits.Timeout))
 	case code == actions.NotFound:
 		o.response = failure(whisk.DeveloperError, text)
+	case code == actions.Invalid && f.found.action.Batch:
+		o.response = failure(whisk.ApplicationError, text)
 	case code == actions.Internal, code == actions.Canceled:
 		o.response = c.failed(ctx, f, model, e)
 	case code == actions.Busy, code == actions.Unavailable:

@@ -9,8 +9,12 @@ import (
 	"github.com/deepfn/deepfn/actions/whisk"
 )
 
-// modelsPackage is the package of whisk.system that has the models of the catalog.
-const modelsPackage = "models"
+// The packages of whisk.system: one has the models of the catalog, the other begins batch
+// predictions with them.
+const (
+	modelsPackage = "models"
+	batchPackage  = "batch"
+)
 
 // modelTimeout is the time limit of its actions in milliseconds: a model may have to be
 // loaded, and its environment to be made.
@@ -29,7 +33,7 @@ func (c *Controller) models(ctx context.Context) ([]actions.Model, error) {
 
 // systemAction is an action of whisk.system.
 func (c *Controller) systemAction(ctx context.Context, n whisk.Name) (action, error) {
-	if n.Package != modelsPackage || MadeOfCode(n.Entity) {
+	if !c.hasSystemPackage(n.Package) || MadeOfCode(n.Entity) {
 		return action{}, notFound()
 	}
 	m, err := c.cfg.Catalog.Model(ctx, n.Entity)
@@ -39,7 +43,28 @@ func (c *Controller) systemAction(ctx context.Context, n whisk.Name) (action, er
 	if err != nil {
 		return action{}, err
 	}
-	return c.modelAction(m), nil
+	return c.actionIn(n.Package, m), nil
+}
+
+// hasSystemPackage says whether whisk.system has a package.
+func (c *Controller) hasSystemPackage(name string) bool {
+	return slices.Contains(c.systemPackages(), name)
+}
+
+// systemPackages are the names of the packages of whisk.system.
+func (c *Controller) systemPackages() []string {
+	if c.cfg.Batches {
+		return []string{modelsPackage, batchPackage}
+	}
+	return []string{modelsPackage}
+}
+
+// actionIn is the action of a model in a package of whisk.system.
+func (c *Controller) actionIn(name string, m actions.Model) action {
+	if name == batchPackage {
+		return c.batchAction(m)
+	}
+	return c.modelAction(m)
 }
 
 // modelAction is the action of a model.
@@ -88,20 +113,24 @@ func parameterNotes(m actions.Model) []parameterNote {
 
 // systemPackage is a package of whisk.system with what is in it.
 func (c *Controller) systemPackage(ctx context.Context, n whisk.Name) (whisk.Package, error) {
-	if n.Entity != modelsPackage {
+	if !c.hasSystemPackage(n.Entity) {
 		return whisk.Package{}, notFound()
 	}
 	models, err := c.models(ctx)
 	if err != nil {
 		return whisk.Package{}, err
 	}
+	about := "The models of this server"
+	if n.Entity == batchPackage {
+		about = "Batch predictions with the models of this server"
+	}
 	p := whisk.Package{
-		Namespace: whisk.System, Name: modelsPackage, Version: firstVersion, Publish: true,
-		Annotations: whisk.KeyValues{}.With("description", "The models of this server"), Updated: c.started.UnixMilli(),
+		Namespace: whisk.System, Name: n.Entity, Version: firstVersion, Publish: true,
+		Annotations: whisk.KeyValues{}.With("description", about), Updated: c.started.UnixMilli(),
 		Actions: &[]whisk.PackageAction{}, Feeds: &[]whisk.PackageAction{},
 	}
 	for _, m := range models {
-		a := c.modelAction(m)
+		a := c.actionIn(n.Entity, m)
 		*p.Actions = append(*p.Actions, whisk.PackageAction{Name: a.Name, Version: a.Version, Annotations: a.Annotations})
 	}
 	return p, nil
@@ -109,25 +138,30 @@ func (c *Controller) systemPackage(ctx context.Context, n whisk.Name) (whisk.Pac
 
 // listSystem lists a collection of whisk.system.
 func (c *Controller) listSystem(ctx context.Context, col whisk.Collection, n whisk.Name) ([]listed, error) {
-	switch {
-	case col == whisk.Packages:
-		p, err := c.systemPackage(ctx, whisk.Name{Entity: modelsPackage})
-		if err != nil {
-			return nil, err
-		}
-		return []listed{{p.Name, p.Updated, summarizePackage(p)}}, nil
-	case col != whisk.Actions:
+	if col != whisk.Packages && col != whisk.Actions {
 		return nil, nil
-	case n.Package != "" && n.Package != modelsPackage:
+	}
+	if n.Package != "" && !c.hasSystemPackage(n.Package) {
 		return nil, notFound()
 	}
 	models, err := c.models(ctx)
 	if err != nil {
 		return nil, err
 	}
-	all := make([]listed, len(models))
-	for i, m := range models {
-		all[i] = summarizeAction(c.modelAction(m))
+	var all []listed
+	for _, name := range c.systemPackages() {
+		switch {
+		case col == whisk.Packages:
+			p, err := c.systemPackage(ctx, whisk.Name{Entity: name})
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, listed{p.Name, p.Updated, summarizePackage(p)})
+		case n.Package == "" || n.Package == name:
+			for _, m := range models {
+				all = append(all, summarizeAction(c.actionIn(name, m)))
+			}
+		}
 	}
 	return all, nil
 }
