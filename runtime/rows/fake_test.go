@@ -131,34 +131,34 @@ func storeOf(url string, data []byte) *memory {
 	return &memory{objects: map[string][]byte{url: data}}
 }
 
-func open(t testing.TB, store rows.Store, in actions.BatchInput) *rows.Source {
-	t.Helper()
-	s, err := rows.Open(t.Context(), store, in)
+func open(tb testing.TB, store rows.Store, in actions.BatchInput) *rows.Source {
+	tb.Helper()
+	s, err := rows.Open(tb.Context(), store, in)
 	if err != nil {
-		t.Fatalf("open %s: %v", in.URL, err)
+		tb.Fatalf("open %s: %v", in.URL, err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
+	tb.Cleanup(func() { _ = s.Close() })
 	return s
 }
 
 // readAll reads an input in parts.
-func readAll(t testing.TB, s *rows.Source, limit rows.Limit) (all []rows.Row, parts []rows.Part) {
-	t.Helper()
+func readAll(tb testing.TB, s *rows.Source, limit rows.Limit) (all []rows.Row, parts []rows.Part) {
+	tb.Helper()
 	var at []byte
 	for {
-		part, err := s.Read(t.Context(), at, int64(len(all)), limit)
+		part, err := s.Read(tb.Context(), at, int64(len(all)), limit)
 		if err != nil {
-			t.Fatalf("read at %s: %v", at, err)
+			tb.Fatalf("read at %s: %v", at, err)
 		}
 		if part.Count != int64(len(part.Rows)) {
-			t.Fatalf("read at %s: got a count of %d, want the %d rows", at, part.Count, len(part.Rows))
+			tb.Fatalf("read at %s: got a count of %d, want the %d rows", at, part.Count, len(part.Rows))
 		}
 		all, parts = append(all, part.Rows...), append(parts, part)
 		if part.Next == nil {
 			return all, parts
 		}
 		if bytes.Equal(part.Next, at) {
-			t.Fatalf("read at %s goes nowhere", at)
+			tb.Fatalf("read at %s goes nowhere", at)
 		}
 		at = part.Next
 	}
