@@ -21,6 +21,7 @@ const (
 type location struct {
 	url     *url.URL
 	allowed bool // by a prefix of the operator
+	folder  bool // what is meant is all below it
 }
 
 // parse reads a URL, whose scheme may be any.
@@ -36,14 +37,16 @@ func parse(text string) (location, error) {
 	switch {
 	case u.Scheme == "":
 		return l, actions.Errorf(actions.Invalid, "what is given as a URL has no scheme, as https://")
-	case u.Opaque != "", u.Hostname() == "":
+	case u.Scheme == fileScheme && (u.Opaque != "" || u.Host != "" || !strings.HasPrefix(u.Path, "/")):
+		return l, actions.Errorf(actions.Invalid, "what is given as a URL is no file:///path")
+	case u.Scheme != fileScheme && (u.Opaque != "" || u.Hostname() == ""):
 		return l, actions.Errorf(actions.Invalid, "the %s URL has no host", cut(u.Scheme))
 	case u.User != nil:
 		return l, actions.Errorf(actions.Invalid, "%s must not hold a name or password", l)
 	case !steady(u):
 		return l, actions.Errorf(actions.Invalid, "%s has dot segments in its path", l)
 	}
-	if u.Scheme != "s3" { // whose old buckets may have capitals
+	if !isStore(u.Scheme) { // S3's old buckets may have capitals
 		u.Host = strings.ToLower(u.Host)
 	}
 	u.Fragment, u.RawFragment = "", ""
@@ -113,6 +116,9 @@ func cut(text string) string {
 	return strings.ToValidUTF8(text[:maxShown], "") + "…"
 }
 
+// isStore says whether a scheme is that of a store, whose URLs are scheme://bucket/key.
+func isStore(scheme string) bool { return scheme == "s3" || scheme == "gs" || scheme == "azblob" }
+
 // A prefix is where an operator lets callers fetch and store.
 type prefix struct {
 	scheme, host, port string // host is "" for every bucket
@@ -123,8 +129,8 @@ func parsePrefix(entry string) (prefix, error) {
 	bad := func(why string) (prefix, error) {
 		return prefix{}, fmt.Errorf("storage: allowed prefix %q: %s", cut(entry), why)
 	}
-	if strings.EqualFold(entry, "s3://") {
-		return prefix{scheme: "s3"}, nil
+	if scheme, ok := strings.CutSuffix(strings.ToLower(entry), "://"); ok && isStore(scheme) {
+		return prefix{scheme: scheme}, nil
 	}
 	l, err := parse(entry)
 	if err != nil {
@@ -136,12 +142,16 @@ func parsePrefix(entry string) (prefix, error) {
 	p := prefixOf(l)
 	switch p.scheme {
 	case "https", "http":
-	case "s3":
+	case "s3", "gs", "azblob":
 		if p.port != "" {
 			return bad("a bucket has no port")
 		}
+	case fileScheme:
+		if !isPath(l.url.Path) {
+			return bad("it is not the path of a folder")
+		}
 	default:
-		return bad("the scheme is not https, http or s3")
+		return bad("the scheme is not https, http, s3, gs, azblob or file")
 	}
 	return p, nil
 }
@@ -164,7 +174,7 @@ func prefixOf(l location) prefix {
 
 // hostOf is a host as it is compared: in lower case, unless it is a bucket.
 func hostOf(u *url.URL) string {
-	if u.Scheme == "s3" {
+	if isStore(u.Scheme) {
 		return u.Host
 	}
 	return strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))

@@ -45,6 +45,16 @@ func TestAllow(t *testing.T) {
 		{"s3://bucket/in/", "s3://bucket/in/key", true},
 		{"s3://bucket/in/", "s3://bucket/input/key", false},
 		{"s3://bucket/in/", "https://bucket/in/key", false},
+		{"gs://", "gs://bucket/key", true},
+		{"gs://", "s3://bucket/key", false},
+		{"azblob://container/", "azblob://container/key", true},
+		{"file:///data/", "file:///data/in/x", true},
+		{"file:///data", "file:///data/in/x", true},
+		{"file:///data/", "file:///data", false},
+		{"file:///data/", "file:///database/x", false},
+		{"file:///data/", "file:///Data/x", false},
+		{"file:///data/", "file:///data%2fx", false},
+		{"file:///", "file:///x", true},
 	} {
 		p, err := parsePrefix(tt.prefix)
 		if err != nil {
@@ -66,7 +76,7 @@ func TestWrongAllow(t *testing.T) {
 		"example.com":            "scheme",
 		"https://":               "no host",
 		"http://":                "no host",
-		"ftp://host/":            "is not https, http or s3",
+		"ftp://host/":            "is not https, http, s3, gs, azblob or file",
 		"https://a:b@host/":      "name or password",
 		"https://host/a/../b":    "dot segments",
 		"https://host/?a=b":      "a query",
@@ -74,6 +84,11 @@ func TestWrongAllow(t *testing.T) {
 		"s3://bucket:80/":        "no port",
 		"https://host:a/":        "none",
 		"https://h/" + "\x00abc": "none",
+		"file://host/data/":      "no file:///path",
+		"file:data/":             "no file:///path",
+		"file:///data//in/":      "not the path of a folder",
+		"file:///data/?a":        "a query",
+		"gs://bucket:80/":        "no port",
 	} {
 		if _, err := New(Config{Allow: []string{entry}}); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: got %v, want %q", entry, err, says)
@@ -88,11 +103,11 @@ func FuzzAllowed(f *testing.F) {
 		"https://example.com/in/a", "http://10.0.0.1:9000/in/a", "http://10.0.0.1:9000/in/../a", "http://10.0.0.1:9000/in/%2e%2e/a",
 		"http://10.0.0.1:9000/in/..%2fa", `http://10.0.0.1:9000/in/..\a`, "http://10.0.0.1:9000@evil.test/in/", "https://127.0.0.1/",
 		"https://[::ffff:127.0.0.1]/", "https://localhost", "s3://bucket/in/key", "s3://bucket/in/?endpoint=http://evil", "S3://BUCKET/in",
-		"HTTP://10.0.0.1:9000/in/x#y", "https://0x7f.1/", "//x", "data:,x", "https://[fe80::1%25eth0]/",
+		"HTTP://10.0.0.1:9000/in/x#y", "https://0x7f.1/", "//x", "data:,x", "file:///data/in/x", "file:///data/in/../x", "file:/data/in/%2e%2e/x", "file:///data%2fin/x", "https://[fe80::1%25eth0]/",
 	} {
 		f.Add(seed)
 	}
-	s, err := New(Config{Allow: []string{"http://10.0.0.1:9000/in/", "s3://bucket/in/"}})
+	s, err := New(Config{Allow: []string{"http://10.0.0.1:9000/in/", "s3://bucket/in/", "file:///data/in/"}})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -113,6 +128,8 @@ func FuzzAllowed(f *testing.F) {
 			t.Errorf("%q is allowed, and asks for %s", text, u)
 		case l.allowed && u.Scheme == "s3" && (u.Host != "bucket" || !strings.HasPrefix(clean, "/in/") || u.RawQuery != ""):
 			t.Errorf("%q is allowed, and asks for %s", text, u)
+		case u.Scheme == "file" && (!l.allowed || u.Host != "" || !strings.HasPrefix(clean, "/data/in/") || u.RawQuery != ""):
+			t.Errorf("%q is allowed, and names the file %s", text, u)
 		case !l.allowed && u.Scheme != "https":
 			t.Errorf("%q is taken without a prefix", text)
 		}

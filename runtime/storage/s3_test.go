@@ -219,7 +219,7 @@ func TestS3(t *testing.T) {
 		"s3://bucket/in/bomb":                          {actions.TooLarge, "1000 bytes"},
 		"s3://bucket/in/odd":                           {actions.Invalid, `"br"`},
 		"s3://bucket/in/none":                          {actions.NotFound, "no such object"},
-		"s3://absent/key":                              {actions.NotFound, "no such object"},
+		"s3://absent/key":                              {actions.NotFound, "no such bucket"},
 		"s3://bucket/in/large":                         {actions.TooLarge, "1000 bytes"},
 		"s3://bucket/elsewhere":                        {actions.Forbidden, "--allow-url s3://bucket/"},
 		"s3://other/in/line.png":                       {actions.Forbidden, "--allow-url s3://other/"},
@@ -303,7 +303,7 @@ func TestS3Failures(t *testing.T) {
 		return 0
 	}
 	err := s.Store(t.Context(), "s3://bucket/key", actions.File{Data: make([]byte, 20<<20)})
-	wantError(t, err, actions.Unavailable, "answered 507")
+	wantError(t, err, actions.Unavailable, "the store is full")
 	if len(srv.objects) > 0 || len(srv.parts) > 0 {
 		t.Errorf("there are %d objects and %d parts, want none", len(srv.objects), len(srv.parts))
 	}

@@ -20,15 +20,16 @@ type Resolver interface {
 
 // Config says what a Storage may reach.
 type Config struct {
-	// Allow are prefixes of URLs that callers may name whatever their address is, and
-	// with http or s3 too: "http://minio.local:9000/models/", "s3://bucket/in/", "s3://" for every
-	// bucket. Scheme, host and port must be equal, and the path begins with whole segments
-	// of the prefix. The default is none: https to public addresses.
+	// Allow are prefixes of URLs that callers may name whatever their address is, and of other
+	// schemes than https too: "http://minio.local:9000/models/", "s3://bucket/in/", "s3://" for
+	// every bucket, "file:///data/" for the files in a folder. Scheme, host and port must be
+	// equal, and the path begins with whole segments of the prefix. The default is none: https
+	// to public addresses.
 	Allow []string
 	// MaxBytes is the most that one Fetch reads. The default is 1 GiB.
 	MaxBytes int64
-	// Timeout is the most time of one Fetch or Store; its context may end sooner. The
-	// default is a minute.
+	// Timeout is the most time of one Fetch or Store; its context may end sooner. Of the other
+	// methods it is the most time in which nothing comes. The default is a minute.
 	Timeout time.Duration
 	// Log takes a line for each address that is refused. Nil discards.
 	Log *slog.Logger
@@ -57,6 +58,18 @@ type form interface {
 	// check says why a caller may not name the URL, as far as that is known without a
 	// connection.
 	check(l location) error
+
+	// What follows does as the methods of Storage say; the errors are *actions.Error, or those
+	// of the context or the store, which mean that it broke off.
+
+	stat(ctx context.Context, l location) (actions.Object, error)
+	// list calls yield for each object until it returns false.
+	list(ctx context.Context, l location, yield func(actions.Object) bool) error
+	open(ctx context.Context, l location, offset, length int64) (io.ReadCloser, error)
+	// put reads body to its end, and stores nothing when that fails.
+	put(ctx context.Context, l location, body io.Reader, size int64, opts PutOptions) error
+	copy(ctx context.Context, from, to location) error
+	remove(ctx context.Context, l location) error
 }
 
 // An object is what is at a URL, open for reading.
@@ -92,7 +105,8 @@ func New(cfg Config) (*Storage, error) {
 	s.forms = map[string]form{
 		"https": web,
 		"http":  web,
-		"s3":    &buckets{open: new(s3Opener).open},
+		"s3":    newBuckets(new(s3Opener).open, ""),
+		"file":  &folders{allow: s.allow},
 	}
 	return s, nil
 }
@@ -168,7 +182,7 @@ func (s *Storage) Store(ctx context.Context, url string, f actions.File) error {
 		return err
 	}
 	if f.ContentType == "" {
-		f.ContentType = "application/octet-stream"
+		f.ContentType = octets
 	}
 	parent := ctx
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
@@ -185,9 +199,14 @@ func (s *Storage) locate(url string) (location, form, error) {
 	if err != nil {
 		return l, nil, err
 	}
+	return s.admit(l)
+}
+
+// admit finds the form of a location, and whether a caller may name it.
+func (s *Storage) admit(l location) (location, form, error) {
 	f, ok := s.forms[l.url.Scheme]
 	if !ok {
-		return l, nil, actions.Errorf(actions.Invalid, "%s is neither an https nor an s3 URL", l)
+		return l, nil, actions.Errorf(actions.Invalid, "%s is neither an https URL nor one of s3, gs, azblob or file", l)
 	}
 	l.allowed = allows(s.allow, l)
 	return l, f, f.check(l)
