@@ -44,6 +44,7 @@ func (m Model) Validate() error {
 	}
 	m.Resources.validate(&c)
 	m.Scale.validate(&c)
+	m.Batching.validate(m, &c)
 	if len(c) == 0 {
 		return nil
 	}
@@ -82,6 +83,24 @@ func isComputeCapability(text string) bool {
 func (s Scale) validate(c *complaints) {
 	if s.Min < 0 || s.Max < 0 || s.Min > maxScale || s.Max > maxScale || s.Max > 0 && s.Min > s.Max {
 		c.add("scale: min %d and max %d: want 0 to %d, and min not over max", s.Min, s.Max, maxScale)
+	}
+}
+
+// maxRows is the most rows that a call may have.
+const maxRows = 1_000_000
+
+func (b Batching) validate(m Model, c *complaints) {
+	if b.Size < 0 || b.Size > maxRows {
+		c.add("batching: a size of %d: want 1 to %d", b.Size, maxRows)
+	}
+	if b.Argument != "" && b.Columns {
+		c.add("batching: the rows are a list in the argument %s or columns, not both", shorten(b.Argument))
+	}
+	if b.Answer != "" && !b.Vectorised() {
+		c.add("batching: answer is for a model that takes many rows: say in which argument, or columns")
+	}
+	if b.Argument != "" && !m.ParsesArguments() && m.argument(b.Argument) == nil {
+		c.add("batching: the model has no argument %s", shorten(b.Argument))
 	}
 }
 

@@ -42,6 +42,7 @@ files:
     sha256: ` + someHash + `
 resources: {gpus: 2, gpu_memory: 4 GiB, compute_capability: "8.0"}
 scale: {max: 3, pin: true}
+batching: {size: 64, columns: true, answer: out.rows}
 onnx:
   labels: &labels ["0", "180", no, 0, 180, 1e3, 0o17, 1_000, null, ~, true, 2024-01-01]
   again: *labels
@@ -75,6 +76,7 @@ func TestParseAction(t *testing.T) {
 		},
 		Resources: actions.Resources{GPUs: 2, GPUMemory: 4 << 30, ComputeCapability: "8.0"},
 		Scale:     actions.Scale{Max: 3, Pin: true},
+		Batching:  actions.Batching{Size: 64, Columns: true, Answer: "out.rows"},
 		Spec:      json.RawMessage(`{"labels":` + labels + `,"again":` + labels + `,"mean":[0.5,0.5,-1],"html":"<b>","1":"one","none":null}`),
 	}
 	if diff := cmp.Diff(want, m); diff != "" {
@@ -102,7 +104,7 @@ func TestParseActionErrors(t *testing.T) {
 		"syntax":              {"name: a\nruntime: [\n", "f.yaml:"},
 		"tab":                 {"name: a\n\truntime: onnx\n", "f.yaml:2: found a tab character"},
 		"two documents":       {"name: a\n---\nname: b\n", "f.yaml:2: a second document; an action has one"},
-		"unknown key":         {"runtime: onnx\nmodel: a\n", `f.yaml:2: unknown key "model"; there are arguments, author, description, files, keywords, license, name, resources, runtime, scale, source, title, version, and onnx for the runtime`},
+		"unknown key":         {"runtime: onnx\nmodel: a\n", `f.yaml:2: unknown key "model"; there are arguments, author, batching, description, files, keywords, license, name, resources, runtime, scale, source, title, version, and onnx for the runtime`},
 		"spec by its name":    {"runtime: onnx\nspec: {}\n", `f.yaml:2: unknown key "spec"`},
 		"other runtime":       {"runtime: onnx\ntorch: {}\n", `f.yaml:2: unknown key "torch"`},
 		"unknown in argument": {"arguments:\n  - name: a\n    typ: file\n", `f.yaml:3: unknown key "typ"; there are choices, content_types, default, description, name, required, type`},
@@ -121,6 +123,7 @@ func TestParseActionErrors(t *testing.T) {
 		"whole number":        {"scale: {min: 1.5}\n", `f.yaml:1: min must be a whole number, not "1.5"`},
 		"bytes":               {"resources: {gpu_memory: much}\n", `f.yaml:1: gpu_memory must be a number of bytes, such as 4 GiB, not "much"`},
 		"resource":            {"resources: {gpu: 1}\n", `f.yaml:1: unknown key "gpu"; there are compute_capability, gpu_memory, gpus, no_gpu`},
+		"batching":            {"batching: {rows: 1}\n", `f.yaml:1: unknown key "rows"; there are answer, argument, columns, size`},
 		"infinity":            {"runtime: onnx\nonnx: {a: .inf}\n", `f.yaml:2: ".inf" is no JSON value; quote it to make it a string`},
 		"binary":              {"runtime: onnx\nonnx: {a: !!binary aGk=}\n", `f.yaml:2: "aGk=" is no JSON value`},
 		"tag":                 {"runtime: onnx\nonnx: {a: !secret b}\n", `f.yaml:2: "b" is no JSON value`},
