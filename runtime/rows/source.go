@@ -179,6 +179,9 @@ func (s *Source) Fingerprint() string { return s.fingerprint }
 // Size is how many bytes the objects are as they are stored.
 func (s *Source) Size() int64 { return s.objects.size }
 
+// Objects is how many objects there are.
+func (s *Source) Objects() int { return s.objects.len() }
+
 // Total is how many rows there are if that is known without reading them: files of a prefix, and
 // the rows of up to 16 Parquet and zip files. Else it is 0.
 func (s *Source) Total() int64 { return s.total }
