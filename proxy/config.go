@@ -124,6 +124,20 @@ type Config struct {
 	Storage Storage
 	// Entry is the single entrypoint at /, the contract of OpenWhisk for Knative.
 	Entry Entry
+	// Service is the name of the service that this server is, K_SERVICE of Knative, which the
+	// source of its events begins with. May be empty.
+	Service string
+	// EventRecord is how many events, EventRecordBytes how many bytes of answers and
+	// EventRecordAge how long they are kept, so that an event that comes again gets the
+	// answer that it has got. The defaults are 10,000, 64 MiB and 10 minutes; a negative
+	// EventRecord means that each is answered anew.
+	EventRecord      int
+	EventRecordBytes int64
+	EventRecordAge   time.Duration
+	// EventResults is a URL, which ends in "/", that answers to notifications of buckets are
+	// stored below, under the name of their object with ".json". Empty means that the answer
+	// is in the event.
+	EventResults string
 	// BasePath is the path that the routes of DEEPaaS and the page are below, "/a/b".
 	// /init, /run, /healthz, /readyz and /metrics stay at the root. The default is none.
 	BasePath string
@@ -200,6 +214,15 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Grace == 0 {
 		c.Grace = 30 * time.Second
+	}
+	if c.EventRecord == 0 {
+		c.EventRecord = defaultRecord
+	}
+	if c.EventRecordBytes <= 0 {
+		c.EventRecordBytes = defaultRecordBytes
+	}
+	if c.EventRecordAge <= 0 {
+		c.EventRecordAge = defaultRecordAge
 	}
 	if c.Stdout == nil {
 		c.Stdout = io.Discard

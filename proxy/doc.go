@@ -68,7 +68,7 @@
 // "value": {arguments}} is /run, and both are one after the other. A function gets the HTTP
 // context beside its arguments when there is an activation; statusCode, headers and body of
 // its result make the answer, and without them the result is the answer. A function that has
-// its code from the start takes no init, 500. Events are 415.
+// its code from the start takes no init, 500. Events, below, have a contract of their own.
 //
 // # DEEPaaS
 //
@@ -100,6 +100,23 @@
 // GET /swagger.json describes all of this in OpenAPI 2.0, GET /api is a page made of it,
 // GET /v2/debug/ shows what models printed, if Config.Debug says so. An endpoint that is
 // turned off is 402.
+//
+// # Events
+//
+// POST / and POST /v2/models/{model}/events/ take CloudEvents 1.0 and 0.3 in binary,
+// structured and batched mode, and S3's own notifications of buckets, as JSON or as the data
+// of an event. An event is a prediction: a JSON object is the arguments, a form too, JSON in
+// lines are the arguments of a prediction each, and everything else is the model's one
+// argument that is a file. Events of the types cloudevent.BatchRequested and
+// cloudevent.BatchChunk go to Config.Batches. What is a success is empty or an event: the
+// answer goes to the URL in the attribute replyto, else to Config.Sink unless the sender
+// prefers a reply (Prefer: reply), else it is the reply. Errors are {"error", "code"} with a
+// status that Knative's senders try again, 429 and 5xx, only where that may help (eventStatus).
+//
+// The events of a batch are each on their own, and predicted together with package many. An
+// event that comes again, by source and id, waits for the one that is under way or gets the
+// answer that is recorded (Config.EventRecord). With Prefer: respond-async it is answered
+// before it is done, and tried again some times. docs/events.md says all of it.
 //
 // # By reference
 //

@@ -21,10 +21,15 @@ func (s *Server) drain(ctx context.Context, ln net.Listener, giveUp func()) {
 	s.draining.Store(true)
 	s.log.InfoContext(ctx, "draining", "requests", cs.count(busy),
 		"connections", cs.count(fresh, busy, idle), "grace_seconds", s.cfg.Grace.Seconds())
+	began := time.Now()
 	if !cs.wait(s.cfg.Grace, busy) {
 		giveUp()
 		s.log.WarnContext(ctx, "grace is over, requests were given up", "requests", cs.count(busy))
 		cs.wait(lastWords, busy)
+	}
+	if !s.background.wait(s.cfg.Grace - time.Since(began)) {
+		s.log.WarnContext(ctx, "grace is over, events were given up", "events", s.background.giveUp())
+		s.background.wait(2 * lastWords)
 	}
 	cs.wait(settleTime, fresh, busy)
 	_ = ln.Close()

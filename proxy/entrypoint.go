@@ -33,9 +33,6 @@ type Entry struct {
 	Public bool
 }
 
-// noEvents is what is said of an event, whose contract is another one.
-const noEvents = "events are not taken here yet: send a JSON object with init, or with activation and value"
-
 // specialized is what upstream says of an init that a function with code of its own gets.
 const specialized = "internal error during request processing."
 
@@ -70,10 +67,10 @@ type entryBody struct {
 // or does both, as the members of the body say.
 func (s *Server) entry(ctx context.Context, r *request) response {
 	switch {
+	case r.method == http.MethodPost && isEvent(r): // whose contract is another one
+		return s.entryEvents(ctx, r, func(t *eventTarget) response { return s.events(ctx, r, t) })
 	case !s.takes(r.method) && (r.method != http.MethodHead || !s.takes(http.MethodGet)):
 		return s.entryMethods(r)
-	case isEvent(r):
-		return jsonResponse(http.StatusUnsupportedMediaType, errorBody{Error: noEvents, Code: actions.Unsupported})
 	case r.refused != nil:
 		s.metrics.refused(string(r.refused.Code))
 		return failure(r.refused)
@@ -81,6 +78,11 @@ func (s *Server) entry(ctx context.Context, r *request) response {
 	body, bad := parseEntry(r.body)
 	if bad != nil {
 		return whiskText(http.StatusBadRequest, "Error unmarshaling request: "+bad.msg)
+	}
+	if body.init == nil && body.activation == nil && body.value == nil && r.method == http.MethodPost {
+		if list, is := parseBucketNotice(r.body); is {
+			return s.entryEvents(ctx, r, func(t *eventTarget) response { return s.notices(ctx, r, t, list) })
+		}
 	}
 	// The request itself is asked, because it says less of itself than the POST to /init or
 	// /run that becomes of it: a browser's GET may have no Origin.
@@ -116,22 +118,9 @@ func (s *Server) entryMethods(r *request) response {
 		if s.cfg.Entry.Public {
 			addCORS(&resp, r.headerText("Access-Control-Request-Headers"))
 		}
+		webHook(&resp, r)
 	}
 	return resp
-}
-
-// isEvent says whether a request is a CloudEvent, in either mode of its HTTP binding.
-func isEvent(r *request) bool {
-	if strings.HasPrefix(strings.ToLower(r.contentType), "application/cloudevents") {
-		return true
-	}
-	event := false
-	if r.header != nil {
-		r.header("", func(name, _ string) {
-			event = event || len(name) > 3 && strings.EqualFold(name[:3], "ce-")
-		})
-	}
-	return event
 }
 
 // parseEntry takes a body apart. An empty one is an empty object.

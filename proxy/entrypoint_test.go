@@ -199,7 +199,7 @@ func TestEntryRefuses(t *testing.T) {
 		{"init is no object", Config{}, `{"init":"x"}`, nil, 400, `{"error":"Error unmarshaling request: init is not an object"}`},
 		{"activation is no object", Config{}, `{"activation":[]}`, nil, 400, `{"error":"Error unmarshaling request: activation is not an object"}`},
 		{"value is no object", Config{Entry: Entry{Code: "hello"}}, `{` + entryActivation + `,"value":"x"}`, nil, 404, `{"error":"The action did not receive a dictionary or array as an argument."}`},
-		{"event", Config{Entry: Entry{Code: "hello"}}, `{}`, []string{"Ce-Id", "1"}, 415, `{"error":"events are not taken here yet: send a JSON object with init, or with activation and value","code":"unsupported"}`},
+		{"event", Config{Entry: Entry{Code: "hello"}}, `{}`, []string{"Ce-Id", "1"}, 400, `{"error":"the event has no specversion: it is 1.0 or 0.3","code":"invalid"}`},
 		{"page of another site", Config{Entry: Entry{Code: "hello"}}, `{}`, []string{"Sec-Fetch-Site", "cross-site"}, 403, `{"error":…`},
 		{"code from another site", Config{Entry: Entry{Public: true}}, `{"init":{"code":"hello"}}`, []string{"Sec-Fetch-Site", "cross-site"}, 403, `{"error":…`},
 		{"page of another site, which may", Config{Entry: Entry{Code: "hello", Public: true}}, `{}`, []string{"Sec-Fetch-Site", "cross-site"}, 200, `{"payload":"Hello World!"}`},
@@ -216,8 +216,8 @@ func TestEntryRefuses(t *testing.T) {
 	for _, contentType := range []string{"application/cloudevents+json", "application/cloudevents-batch+json; charset=utf-8"} {
 		s, _ := newServer(t, Config{Model: "echo"})
 		got := s.handle(t.Context(), &request{method: "POST", path: "/", contentType: contentType, body: []byte("{}")})
-		if got.status != 415 {
-			t.Errorf("%s: got %d", contentType, got.status)
+		if got.status != 400 {
+			t.Errorf("%s: got %d, want 400 for what is no event", contentType, got.status)
 		}
 	}
 	s, _ := newServer(t, Config{Model: "echo", MaxBody: 10})

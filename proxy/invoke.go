@@ -21,13 +21,16 @@ const (
 
 // The protocols by name.
 const (
-	openwhisk = "openwhisk"
-	deepaas   = "deepaas"
+	openwhisk   = "openwhisk"
+	deepaas     = "deepaas"
+	cloudevents = "cloudevents"
 )
 
 // A call is one invocation on its way through a protocol.
 type call struct {
-	protocol  string // openwhisk or deepaas, for logs and metrics
+	protocol  string // openwhisk, deepaas or cloudevents, for logs and metrics
+	event     string // the id of the event, empty for none or several
+	rows      int    // how many rows it has, 0 for a call of one
 	requestID string
 	start     time.Time
 	deadline  time.Time // the platform's; zero when there is none
@@ -211,6 +214,12 @@ func (s *Server) observe(ctx context.Context, c *call, err error) *actions.Error
 		slog.String("code", code), slog.Float64("seconds", total.Seconds()))
 	if c.request.ID != c.requestID {
 		attrs = append(attrs, slog.String("activation_id", c.request.ID))
+	}
+	if c.event != "" {
+		attrs = append(attrs, slog.String("event_id", short(c.event)))
+	}
+	if c.rows > 0 {
+		attrs = append(attrs, slog.Int("rows", c.rows))
 	}
 	if e != nil && e.Err != nil {
 		attrs = append(attrs, slog.String("error", e.Err.Error()))

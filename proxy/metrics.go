@@ -81,6 +81,13 @@ func (m *metrics) invocation(c *call, code string, total time.Duration) {
 	}
 }
 
+// events counts events of a batch that were answered together.
+func (m *metrics) events(model, code string, n int) {
+	if n > 0 {
+		m.invocations.WithLabelValues(model, cloudevents, code).Add(float64(n))
+	}
+}
+
 func (m *metrics) refused(reason string) { m.refusals.WithLabelValues(reason).Inc() }
 
 func (m *metrics) logFailed(reason string) { m.logFailures.WithLabelValues(reason).Inc() }

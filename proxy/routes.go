@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/cloudevent"
 )
 
 // A request is one HTTP request. Its body is valid until the handler returns.
@@ -46,6 +47,8 @@ type request struct {
 	outer   *request
 	arrived time.Time     // zero when nobody has looked at the clock
 	trace   actions.Trace // of the request's own span, or of the caller's
+	remote  bool          // the caller has said the trace
+	kept    int64         // of taken, for a body that outlives the answer
 	account account
 }
 
@@ -102,6 +105,8 @@ type response struct {
 	policy      string      // header Content-Security-Policy
 	retryAfter  int         // header Retry-After in seconds, 0 for none
 	header      http.Header // all others, nil for none
+	// event is the event whose attributes are headers too, nil for none.
+	event *cloudevent.Event
 	// timing is what the headers Server-Timing and Deepfn-Start say; zero without them.
 	timing actions.Timing
 }
@@ -150,6 +155,7 @@ func (s *Server) routes() []route {
 	table := []route{
 		{path: "/run", post: s.run, always: true, anySize: true},
 		{path: s.base + "/v2/models/{model}/predict/", post: s.predict, web: true},
+		{path: s.base + "/v2/models/{model}/events/", post: s.modelEvents, all: s.eventMethods, anySize: true},
 		{path: "/healthz", get: s.healthz, always: true, probe: true},
 		{path: "/readyz", get: s.readyz, always: true, probe: true},
 		{path: "/metrics", get: s.metricsPage, always: true, probe: true},

@@ -57,6 +57,10 @@ type Server struct {
 	initialized atomic.Bool            // an /init has succeeded or is being tried
 	action      atomic.Pointer[action] // what /run runs; nil before /init
 
+	record     *eventRecord // of events; nil records nothing
+	background background   // work for requests that have been answered
+	service    string       // the beginning of the sources of events
+
 	specializing chan struct{} // has room for the one who initializes with Config.Entry
 	entryRaw     atomic.Bool   // the function at / takes the body as it is
 }
@@ -74,6 +78,7 @@ func New(cfg Config) *Server {
 	s.activations.out, s.activations.err = cfg.Stdout, cfg.Stderr
 	s.activations.failed, s.activations.log = s.metrics.logFailed, cfg.Log
 	s.bodies = newBudget(cfg.MaxBodies)
+	s.record, s.service = newEventRecord(&cfg), eventService(cfg.Service)
 	if base := path.Clean("/" + cfg.BasePath); base != "/" {
 		s.base = base
 	}
@@ -341,6 +346,9 @@ func (s *Server) send(fc *fasthttp.RequestCtx, id string, resp response) {
 		if header.value != "" {
 			h.Set(header.name, header.value)
 		}
+	}
+	if resp.event != nil {
+		resp.event.BinaryHeader(h.Set)
 	}
 	for name, values := range resp.header {
 		for _, value := range values {

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/cloudevent"
 )
 
 // An object of the OpenAPI document.
@@ -85,6 +86,9 @@ func (s *Server) swaggerOfModel(paths fields, base string, m actions.Model, d *a
 	if !s.cfg.NoPredict && (d == nil || d.Predict != nil) {
 		paths[at+"/predict/"] = fields{"post": predictOperation(m, d)}
 	}
+	if !s.cfg.NoPredict {
+		paths[at+"/events/"] = fields{"post": eventsOperation()}
+	}
 	if !s.cfg.NoPredict && s.cfg.Batches != nil {
 		swaggerOfBatches(paths, at+"/batch/")
 	}
@@ -133,6 +137,19 @@ func predictOperation(m actions.Model, d *actions.Description) fields {
 		more["produces"] = produces
 	}
 	return operation("models", "Make a prediction given the input data", nil, more)
+}
+
+// eventsOperation describes the route of a model's events.
+func eventsOperation() fields {
+	return operation("models", "Make predictions given CloudEvents, or notifications of a bucket", fields{
+		"200":     fields{"description": "the answer, an event or a batch of them"},
+		"202":     fields{"description": "the answer goes to the sink"},
+		"204":     fields{"description": "there is no answer, or none is wanted"},
+		"default": fields{"description": "an error", "schema": fields{"$ref": "#/definitions/Failure"}},
+	}, fields{
+		"consumes":   []string{jsonType, cloudevent.StructuredType, cloudevent.BatchType},
+		"parameters": []fields{{"in": "body", "name": "event", "required": true, "schema": fields{}}},
+	})
 }
 
 func trainOperation(d *actions.Description) fields {

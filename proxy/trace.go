@@ -39,6 +39,7 @@ func (s *Server) beginSpan(r *request, rt *route) func(status int) {
 		return nil
 	}
 	r.trace = r.traceContext()
+	r.remote = r.trace.Parent != ""
 	if s.cfg.Tracer == nil {
 		return nil
 	}
