@@ -18,7 +18,7 @@ STACKS    := deepaas current
 TESTENV    = DEEPFN_TEST_PYTHON_DEEPAAS="$(CURDIR)/.cache/stack-deepaas/bin/python" \
 	DEEPFN_TEST_PYTHON_CURRENT="$(CURDIR)/.cache/stack-current/bin/python" \
 	DEEPFN_TEST_PYTHON_TOOLS="$(CURDIR)/.venv/bin/python" DEEPFN_TEST_ONNXRUNTIME="$$(readlink -f .cache/models/libonnxruntime.so*)" DEEPFN_TEST_MODELS="$(CURDIR)/.cache/models" \
-	DEEPFN_TEST_CLOUDEVENTS="$(CURDIR)/.cache/cloudevents"
+	DEEPFN_TEST_CLOUDEVENTS="$(CURDIR)/.cache/cloudevents" DEEPFN_TEST_QUEUE_PROXY="$(CURDIR)/.cache/queue-proxy"
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t12
@@ -85,7 +85,7 @@ bin/deepfn: $(SOURCES)
 	@awk -F'\t' '{print $$NF}' .cache/files | xargs -d '\n' ln -sf -t .cache/models
 	@touch $@
 
-ready: .cache/fetched .cache/pythons .venv/ready $(STACKS:%=.cache/stack-%/ready) .cache/cloudevents/ready # what the tests need
+ready: .cache/fetched .cache/pythons .venv/ready $(STACKS:%=.cache/stack-%/ready) .cache/cloudevents/ready .cache/queue-proxy # what the tests need
 
 # The environments of the shipped Python models, in the user's cache.
 .cache/pythons: bin/deepfn
@@ -99,6 +99,11 @@ ready: .cache/fetched .cache/pythons .venv/ready $(STACKS:%=.cache/stack-%/ready
 	@touch $@
 
 # The conformance cases of CloudEvents, and the program of their authors that sends them.
+# Knative's queue-proxy, which stands before a function there.
+.cache/queue-proxy: .ci/queue.mod
+	@mkdir -p $(@D)
+	go build -trimpath -modfile=$< -o $@ knative.dev/serving/cmd/queue
+
 .cache/cloudevents/ready: .ci/cloudevents.mod
 	@mkdir -p $(@D)
 	go build -modfile=$< -o $(@D)/cloudevents github.com/cloudevents/conformance/cmd/cloudevents
