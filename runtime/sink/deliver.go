@@ -118,11 +118,13 @@ func (s *Sink) try(ctx context.Context, d destination, e *cloudevent.Event) *fai
 // noResponse is the failure of a try without an answer.
 func noResponse(d destination, err error) *failure {
 	f := &failure{status: noAnswer, answer: []byte(err.Error())}
-	if e, ok := errors.AsType[*actions.Error](err); ok {
-		f.err, f.final = e, e.Code == actions.Forbidden || e.Code == actions.Invalid
-		return f
-	}
 	f.err = &actions.Error{Code: actions.Unavailable, Msg: d.shown() + " did not answer", Err: err}
+	if e, ok := errors.AsType[*actions.Error](err); ok { // of the transport of a named place
+		f.err.Msg = e.Msg
+		if e.Code == actions.Forbidden || e.Code == actions.Invalid {
+			f.err.Code, f.final = e.Code, true
+		}
+	}
 	return f
 }
 
