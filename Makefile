@@ -11,7 +11,7 @@ BENCHTIME ?= 1s
 SOAK      ?= 10m
 BENCH     ?= .
 PACKAGES  ?= ./...
-SOURCES   := go.mod go.sum $(shell find actions cmd proxy runtime -type f -not -name '*_test.go' -not -path '*/testdata/*' -not -path '*/tests/*' -not -path '*/__pycache__/*')
+SOURCES   := go.mod go.sum $(shell find actions cmd deploy proxy runtime -type f -not -name '*_test.go' -not -path '*/testdata/*' -not -path '*/tests/*' -not -path '*/__pycache__/*')
 LINT      := go tool -modfile=.ci/tools.mod golangci-lint
 LAUNCHER  := runtime/worker/launcher
 STACKS    := deepaas current
@@ -23,9 +23,9 @@ TESTENV    = DEEPFN_TEST_PYTHON_DEEPAAS="$(CURDIR)/.cache/stack-deepaas/bin/pyth
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t12
 
-build: .cache/fetched ## bin/deepfn, with what the shipped models need
+build: .cache/fetched bin/deepfn-knative ## bin/deepfn, with what the shipped models need, and bin/deepfn-knative
 
-run: build ## serve ocr-line and make one real prediction
+run: .cache/fetched ## serve ocr-line and make one real prediction
 	@exec bin/deepfn serve ocr-line --listen $(LISTEN) --log-level warn --try image=@examples/ocr-line/line.png
 
 test: ready ## every test
@@ -77,6 +77,10 @@ bin/deepfn: $(SOURCES)
 	@echo "building $@ (the first time takes a minute)"
 	@go build -trimpath -o $@ ./cmd/deepfn
 
+bin/deepfn-knative: $(SOURCES)
+	@echo "building $@ (the first time takes minutes)"
+	@go build -trimpath -o $@ ./cmd/deepfn-knative
+
 # The models' files, verified, in the user's cache; links to them here for the tests.
 .cache/fetched: bin/deepfn
 	@mkdir -p .cache/models
@@ -98,12 +102,12 @@ ready: .cache/fetched .cache/pythons .venv/ready $(STACKS:%=.cache/stack-%/ready
 	.cache/stack-$*/bin/pip install --quiet --requirement $<
 	@touch $@
 
-# The conformance cases of CloudEvents, and the program of their authors that sends them.
 # Knative's queue-proxy, which stands before a function there.
 .cache/queue-proxy: .ci/queue.mod
 	@mkdir -p $(@D)
 	go build -trimpath -modfile=$< -o $@ knative.dev/serving/cmd/queue
 
+# The conformance cases of CloudEvents, and the program of their authors that sends them.
 .cache/cloudevents/ready: .ci/cloudevents.mod
 	@mkdir -p $(@D)
 	go build -modfile=$< -o $(@D)/cloudevents github.com/cloudevents/conformance/cmd/cloudevents
