@@ -48,15 +48,15 @@ type rollout struct {
 // deployCommands are the commands about platforms.
 func deployCommands(s *settings) []*cobra.Command {
 	group := func(use, short string, subs ...*cobra.Command) *cobra.Command {
-		platforms := "is openwhisk"
-		if len(subs) > 1 {
-			platforms = "are openwhisk and node"
+		names := make([]string, len(subs))
+		for i, sub := range subs {
+			names[i] = sub.Name()
 		}
 		cmd := &cobra.Command{
 			Use: use, Short: short, Args: cobra.ArbitraryArgs,
 			RunE: func(cmd *cobra.Command, args []string) error {
 				if len(args) > 0 {
-					return usageError{fmt.Errorf("%s: there is no platform %q; there %s", cmd.CommandPath(), args[0], platforms)}
+					return usageError{fmt.Errorf("%s: there is no platform %q; there are: %s", cmd.CommandPath(), args[0], strings.Join(names, ", "))}
 				}
 				return cmd.Help()
 			},
@@ -65,9 +65,9 @@ func deployCommands(s *settings) []*cobra.Command {
 		return cmd
 	}
 	return []*cobra.Command{
-		group("deploy", "Puts models on a platform", deployCommand(s), deployNodeCommand(s)),
-		group("undeploy", "Removes from a platform what was deployed", undeployCommand(s)),
-		group("status", "Shows what is deployed on a platform, and whether it is what is here", statusCommand(s)),
+		group("deploy", "Puts models on a platform", deployCommand(s), deployKnativeCommand(s), deployNodeCommand(s)),
+		group("undeploy", "Removes from a platform what was deployed", undeployCommand(s), undeployKnativeCommand()),
+		group("status", "Shows what is deployed on a platform, and whether it is what is here", statusCommand(s), statusKnativeCommand()),
 		group("logs", "Shows the logs of a model on a platform", logsCommand(s)),
 	}
 }

@@ -52,6 +52,9 @@ func run(ctx context.Context, p program) int {
 	if err == nil {
 		return exitOK
 	}
+	if told, ok := errors.AsType[toldError](err); ok {
+		return told.code
+	}
 	_, _ = fmt.Fprintln(p.stderr, "deepfn:", err)
 	code := exitCode(err)
 	if isUsage(err) {

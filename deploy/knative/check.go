@@ -14,7 +14,7 @@ import (
 	autoscalerconfig "knative.dev/serving/pkg/autoscaler/config"
 
 	"github.com/deepfn/deepfn/actions"
-	"github.com/deepfn/deepfn/deploy/knative/wanted"
+	"github.com/deepfn/deepfn/deploy/knative/wish"
 )
 
 // settings are those of a Knative which its own checks look at: the data of its ConfigMaps.
@@ -36,7 +36,7 @@ const brokerDefaults = `clusterDefault:
 
 // assumed are the settings of a Knative that nobody asked: the defaults, and what the
 // deployment needs is switched on.
-func assumed(d wanted.Deployment) settings {
+func assumed(d wish.Deployment) settings {
 	features := map[string]string{}
 	for _, name := range needed(d) {
 		features[name] = "enabled"
@@ -45,7 +45,7 @@ func assumed(d wanted.Deployment) settings {
 }
 
 // needed are the features of Serving that the deployment needs and that are off by default.
-func needed(d wanted.Deployment) []string {
+func needed(d wish.Deployment) []string {
 	if d.Node == "" {
 		return nil
 	}
@@ -107,24 +107,28 @@ func fault(k kind, found *apis.FieldError) error {
 	if found == nil {
 		return nil
 	}
-	var texts []string
+	var texts, off []string
 	fields := map[string][]string{}
 	for _, fe := range found.WrappedErrors() {
 		for _, path := range fe.Paths {
+			if name := featureOf(path); name != "" {
+				off = append(off, name)
+				continue
+			}
 			text := fe.Message
 			if fe.Details != "" {
 				text += " (" + strings.ReplaceAll(fe.Details, "\n", " ") + ")"
 			}
 			name := flagOf(k, path)
-			if hint := featureHint(path); hint != "" {
-				text = hint
-			}
 			fields[name] = append(fields[name], text)
 			texts = append(texts, name+": "+text)
 		}
 	}
 	slices.Sort(texts)
 	texts = slices.Compact(texts)
+	if len(off) > 0 {
+		texts = append(texts, "its settings do not allow a function what this one needs; its administrator can: "+switchOn(off))
+	}
 	return &actions.Error{
 		Code: actions.Invalid, Fields: fields,
 		Msg: fmt.Sprintf("Knative does not take this %s: %s", k.word, strings.Join(texts, "; ")),
@@ -168,21 +172,27 @@ func flagOf(k kind, path string) string {
 	return k.word + "." + path
 }
 
-// featureHint says how a Knative is told to let functions have what is off by default.
-func featureHint(path string) string {
-	name := ""
+// featureOf is the feature of Serving that a field needs; empty for one that is always allowed.
+func featureOf(path string) string {
 	switch {
 	case strings.Contains(path, "hostPath"):
-		name = servingconfig.FeaturePodSpecHostPath
+		return servingconfig.FeaturePodSpecHostPath
 	case strings.Contains(path, "spec.securityContext"):
-		name = servingconfig.FeaturePodSpecSecurityContext
+		return servingconfig.FeaturePodSpecSecurityContext
 	case strings.Contains(path, "emptyDir"):
-		name = servingconfig.FeaturePodSpecEmptyDir
-	default:
-		return ""
+		return servingconfig.FeaturePodSpecEmptyDir
 	}
-	return "this Knative does not let a function have that; its administrator can: kubectl patch -n knative-serving configmap/config-features " +
-		`--type merge -p '{"data": {"` + name + `": "enabled"}}'`
+	return ""
+}
+
+// switchOn is the command that switches features of Serving on.
+func switchOn(features []string) string {
+	features = slices.Compact(slices.Sorted(slices.Values(features)))
+	pairs := make([]string, len(features))
+	for i, name := range features {
+		pairs[i] = fmt.Sprintf("%q: %q", name, "enabled")
+	}
+	return "kubectl patch -n knative-serving configmap/config-features --type merge -p '{\"data\": {" + strings.Join(pairs, ", ") + "}}'"
 }
 
 // scaleKeys are the settings of the autoscaler that a revision may have.

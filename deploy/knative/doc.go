@@ -1,6 +1,6 @@
 // Package knative puts a model on a Knative: as a Service of Serving, and of Eventing a
 // Broker, Triggers and a SinkBinding. What is to be there is said in the words of package
-// wanted, which knows nothing of Kubernetes; this one is the only package that does.
+// wish, which knows nothing of Kubernetes; this one is the only package that does.
 //
 // # What is made
 //

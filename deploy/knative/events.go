@@ -17,13 +17,13 @@ import (
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"github.com/deepfn/deepfn/actions"
-	"github.com/deepfn/deepfn/deploy/knative/wanted"
+	"github.com/deepfn/deepfn/deploy/knative/wish"
 )
 
 // defaultBroker is the name of a Broker when none is said, as Knative has it.
 const defaultBroker = "default"
 
-func brokerName(d wanted.Deployment) string {
+func brokerName(d wish.Deployment) string {
 	if d.Broker.Name != "" {
 		return d.Broker.Name
 	}
@@ -31,7 +31,7 @@ func brokerName(d wanted.Deployment) string {
 }
 
 // broker returns the Broker of the events.
-func broker(d wanted.Deployment, namespace string) *eventingv1.Broker {
+func broker(d wish.Deployment, namespace string) *eventingv1.Broker {
 	b := &eventingv1.Broker{
 		TypeMeta:   metav1.TypeMeta{APIVersion: eventingv1.SchemeGroupVersion.String(), Kind: "Broker"},
 		ObjectMeta: meta(d, namespace, brokerName(d), "broker"),
@@ -44,7 +44,7 @@ func broker(d wanted.Deployment, namespace string) *eventingv1.Broker {
 
 // trigger returns the Trigger of one filter. Its name is that of the filter, so that
 // the same filter is the same Trigger.
-func trigger(d wanted.Deployment, namespace string, t wanted.Trigger) (*eventingv1.Trigger, error) {
+func trigger(d wish.Deployment, namespace string, t wish.Trigger) (*eventingv1.Trigger, error) {
 	filter, err := json.Marshal(t)
 	if err != nil {
 		return nil, actions.Errorf(actions.Internal, "trigger: %w", err)
@@ -71,8 +71,8 @@ func trigger(d wanted.Deployment, namespace string, t wanted.Trigger) (*eventing
 }
 
 // delivery says how a Trigger delivers; nil leaves it to its Broker.
-func delivery(d wanted.Delivery) (*duckv1.DeliverySpec, error) {
-	if d == (wanted.Delivery{}) {
+func delivery(d wish.Delivery) (*duckv1.DeliverySpec, error) {
+	if d == (wish.Delivery{}) {
 		return nil, nil //nolint:nilnil // nothing is said
 	}
 	out := &duckv1.DeliverySpec{}
@@ -136,7 +136,7 @@ func destination(flag, text string) (pkgduckv1.Destination, error) {
 }
 
 // binding returns the SinkBinding that tells the function where its own events go.
-func binding(d wanted.Deployment, namespace string) (*sourcesv1.SinkBinding, error) {
+func binding(d wish.Deployment, namespace string) (*sourcesv1.SinkBinding, error) {
 	sink, err := destination("--sink", d.Sink)
 	if err != nil {
 		return nil, err

@@ -9,7 +9,7 @@ import (
 	"knative.dev/pkg/kmeta"
 
 	"github.com/deepfn/deepfn/actions"
-	"github.com/deepfn/deepfn/deploy/knative/wanted"
+	"github.com/deepfn/deepfn/deploy/knative/wish"
 )
 
 // fieldManager is who we are in server-side apply, and in the label managed-by.
@@ -37,10 +37,10 @@ func selector(name string) string {
 }
 
 // meta is the metadata of one of our objects.
-func meta(d wanted.Deployment, namespace, name, component string) metav1.ObjectMeta {
+func meta(d wish.Deployment, namespace, name, component string) metav1.ObjectMeta {
 	m := metav1.ObjectMeta{Name: name, Namespace: namespace}
 	m.Labels = map[string]string{
-		labelManagedBy: fieldManager, labelInstance: d.Name, labelName: wanted.ServiceName(d.Model), labelComponent: component,
+		labelManagedBy: fieldManager, labelInstance: d.Name, labelName: wish.ServiceName(d.Model), labelComponent: component,
 	}
 	m.Annotations = map[string]string{annotationModel: d.Model, annotationRelease: d.Release}
 	if d.ModelVersion != "" {
@@ -50,7 +50,7 @@ func meta(d wanted.Deployment, namespace, name, component string) metav1.ObjectM
 }
 
 // reserved says that a label or an annotation of the user is one of ours.
-func reserved(d wanted.Deployment) error {
+func reserved(d wish.Deployment) error {
 	ours := meta(d, "", "", "")
 	for key := range d.Labels {
 		if _, found := ours.Labels[key]; found {
@@ -77,7 +77,7 @@ func merged(a, b map[string]string) map[string]string {
 
 // child is the name of an object of a function: it fits into a label of DNS however long
 // that of the function is.
-func child(d wanted.Deployment, suffix string) string {
+func child(d wish.Deployment, suffix string) string {
 	return kmeta.ChildName(d.Name, "-"+suffix)
 }
 

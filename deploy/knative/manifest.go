@@ -7,14 +7,14 @@ import (
 
 	"sigs.k8s.io/yaml"
 
-	"github.com/deepfn/deepfn/deploy/knative/wanted"
+	"github.com/deepfn/deepfn/deploy/knative/wish"
 )
 
 // Manifest returns what is wanted as YAML for kubectl apply, the same for the same deployment.
 // No cluster is asked: the objects have passed the checks of a Knative that has its defaults,
 // and a comment says what else has to be switched on. An empty namespace leaves it to kubectl.
 // The error is Invalid.
-func Manifest(ctx context.Context, d wanted.Deployment, namespace string) ([]byte, error) {
+func Manifest(ctx context.Context, d wish.Deployment, namespace string) ([]byte, error) {
 	list, err := objects(ctx, assumed(d), d, namespace)
 	if err != nil {
 		return nil, err
@@ -22,9 +22,7 @@ func Manifest(ctx context.Context, d wanted.Deployment, namespace string) ([]byt
 	var buf bytes.Buffer
 	fmt.Fprintf(&buf, "# The model %s on Knative: kubectl apply --server-side -f THIS_FILE. Written by deepfn %s.\n", d.Model, d.Release)
 	if features := needed(d); len(features) > 0 {
-		fmt.Fprintf(&buf, "#\n# Knative lets a function have a folder of its node, and a group for its files, only when it is told to, once:\n"+
-			"#   kubectl patch -n knative-serving configmap/config-features --type merge \\\n"+
-			"#     -p '{\"data\": {%q: \"enabled\", %q: \"enabled\"}}'\n", features[0], features[1])
+		fmt.Fprintf(&buf, "#\n# Knative lets a function have a folder of its node, and a group for its files, only when it is told to, once:\n#   %s\n", switchOn(features))
 		fmt.Fprintf(&buf, "# The Secret %s, with the token of the node runtime, has to be in the namespace, too.\n", tokenSecret)
 	}
 	for i, o := range list {

@@ -12,7 +12,7 @@ import (
 	"knative.dev/pkg/apis"
 
 	"github.com/deepfn/deepfn/actions"
-	"github.com/deepfn/deepfn/deploy/knative/wanted"
+	"github.com/deepfn/deepfn/deploy/knative/wish"
 )
 
 // A kind is one of the kinds of objects that we make.
@@ -64,7 +64,7 @@ type object struct {
 
 // objects returns what is wanted, in the order in which it is made. Each of Knative's has
 // passed Knative's own check with the given settings.
-func objects(ctx context.Context, s settings, d wanted.Deployment, namespace string) ([]object, error) {
+func objects(ctx context.Context, s settings, d wish.Deployment, namespace string) ([]object, error) {
 	if err := sound(d); err != nil {
 		return nil, err
 	}
@@ -118,7 +118,7 @@ func objects(ctx context.Context, s settings, d wanted.Deployment, namespace str
 }
 
 // sound says what is wrong with what is wanted that Knative would not see.
-func sound(d wanted.Deployment) error {
+func sound(d wish.Deployment) error {
 	switch {
 	case d.Name == "" || d.Model == "" || d.Release == "":
 		return actions.Errorf(actions.Invalid, "a deployment wants a name, a model and a release")
@@ -126,16 +126,16 @@ func sound(d wanted.Deployment) error {
 		return actions.Errorf(actions.Invalid, "--image: name the image of the function")
 	case d.Instances < 0 || d.Concurrency != nil && *d.Concurrency < 0:
 		return actions.Errorf(actions.Invalid, "--instances and --concurrency want 0 or more")
-	case d.Code != nil && len(d.Code.Data) > wanted.MaxCode:
+	case d.Code != nil && len(d.Code.Data) > wish.MaxCode:
 		return actions.Errorf(actions.TooLarge, "the code has %d KiB, and a ConfigMap of Kubernetes holds %d: put the model into the image and deploy it by its name",
-			len(d.Code.Data)>>10, wanted.MaxCode>>10)
+			len(d.Code.Data)>>10, wish.MaxCode>>10)
 	case d.Node != "" && socketOf(d.Node) == "":
 		return actions.Errorf(actions.Invalid, "--node %s: want unix:///FOLDER/NAME of a socket on the nodes", d.Node)
 	case d.Node != "" && d.Code != nil:
 		return actions.Errorf(actions.Invalid, "--node and code exclude each other: the models are those of the node runtime")
 	case d.Node != "" && d.GPUs > 0:
 		return actions.Errorf(actions.Invalid, "--node and --gpu exclude each other: the node runtime has the GPUs")
-	case d.Delivery != (wanted.Delivery{}) && len(d.Triggers) == 0:
+	case d.Delivery != (wish.Delivery{}) && len(d.Triggers) == 0:
 		return actions.Errorf(actions.Invalid, "--retry, --backoff, --backoff-delay, --delivery-timeout and --dead-letter are for events: say which with --on")
 	case d.Sink == "" && len(d.Overrides) > 0:
 		return actions.Errorf(actions.Invalid, "--ce-override is for the events to a --sink")
@@ -151,12 +151,12 @@ func sound(d wanted.Deployment) error {
 }
 
 // codeName is the name of the ConfigMap of the function's code.
-func codeName(d wanted.Deployment) string {
+func codeName(d wish.Deployment) string {
 	return child(d, "code-"+digest([]byte(d.Code.File), d.Code.Data))
 }
 
 // configMap has the code of a function. It never changes: other code has another name.
-func configMap(d wanted.Deployment, namespace string) *corev1.ConfigMap {
+func configMap(d wish.Deployment, namespace string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
 		ObjectMeta: meta(d, namespace, codeName(d), "code"),

@@ -8,15 +8,15 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/deepfn/deepfn/actions"
-	"github.com/deepfn/deepfn/deploy/knative/wanted"
+	"github.com/deepfn/deepfn/deploy/knative/wish"
 )
 
 const (
 	// imageUser is the user of deepfn's images, who may read the token of a node runtime.
 	imageUser = 10001
 	// tokenDir is where that token is in a container, tokenSecret the Secret that has it.
-	tokenDir    = "/etc/deepfn/node"
-	tokenSecret = "deepfn-node" // #nosec G101 -- a name
+	tokenDir    = "/etc/deepfn/node" // #nosec G101 -- a path
+	tokenSecret = "deepfn-node"      // #nosec G101 -- a name
 	// dataDir is where the image keeps what must be kept.
 	dataDir = "/var/lib/deepfn"
 	// gpu is what Kubernetes calls a whole GPU of NVIDIA's.
@@ -24,10 +24,10 @@ const (
 )
 
 // readOnly says whether the container's own files cannot be written. A relay writes none.
-func readOnly(f wanted.Function) bool { return f.ReadOnly || f.Node != "" }
+func readOnly(f wish.Function) bool { return f.ReadOnly || f.Node != "" }
 
 // volumes are the folders of a container, and where it has them.
-func volumes(d wanted.Deployment) (vs []corev1.Volume, mounts []corev1.VolumeMount) {
+func volumes(d wish.Deployment) (vs []corev1.Volume, mounts []corev1.VolumeMount) {
 	add := func(name, at string, read bool, source corev1.VolumeSource) {
 		vs = append(vs, corev1.Volume{Name: name, VolumeSource: source})
 		mounts = append(mounts, corev1.VolumeMount{Name: name, MountPath: at, ReadOnly: read})
@@ -61,7 +61,7 @@ func socketOf(node string) string {
 }
 
 // resources are what a replica gets. GPUs are a limit, because Kubernetes shares none.
-func resources(r wanted.Resources) (corev1.ResourceRequirements, error) {
+func resources(r wish.Resources) (corev1.ResourceRequirements, error) {
 	out := corev1.ResourceRequirements{Requests: corev1.ResourceList{}, Limits: corev1.ResourceList{}}
 	for _, q := range []struct {
 		flag, text string

@@ -15,7 +15,7 @@ import (
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"github.com/deepfn/deepfn/actions"
-	"github.com/deepfn/deepfn/deploy/knative/wanted"
+	"github.com/deepfn/deepfn/deploy/knative/wish"
 )
 
 const (
@@ -34,7 +34,7 @@ const (
 )
 
 // service returns the Service of a function.
-func service(d wanted.Deployment, namespace string) (*servingv1.Service, error) {
+func service(d wish.Deployment, namespace string) (*servingv1.Service, error) {
 	if err := reserved(d); err != nil {
 		return nil, err
 	}
@@ -57,9 +57,9 @@ func service(d wanted.Deployment, namespace string) (*servingv1.Service, error) 
 
 // revision returns the template of the revisions of a function. Nothing that changes with each
 // release of deepfn is in it, because a changed template is a new revision, which loads the model anew.
-func revision(d wanted.Deployment) (servingv1.RevisionTemplateSpec, error) {
+func revision(d wish.Deployment) (servingv1.RevisionTemplateSpec, error) {
 	var t servingv1.RevisionTemplateSpec
-	t.Labels = merged(d.Labels, map[string]string{labelInstance: d.Name, labelName: wanted.ServiceName(d.Model)})
+	t.Labels = merged(d.Labels, map[string]string{labelInstance: d.Name, labelName: wish.ServiceName(d.Model)})
 	t.Annotations = merged(d.Annotations, nil)
 	for key, value := range d.Scale {
 		t.Annotations[autoscaling.GroupName+"/"+key] = value
@@ -93,7 +93,7 @@ func revision(d wanted.Deployment) (servingv1.RevisionTemplateSpec, error) {
 
 // times sets the times of requests. The first byte of an answer may come as late as the last,
 // because a model answers when it is done.
-func times(spec *servingv1.RevisionSpec, f wanted.Function) error {
+func times(spec *servingv1.RevisionSpec, f wish.Function) error {
 	timeout := f.Timeout
 	if timeout == 0 {
 		timeout = defaultTimeout
@@ -126,7 +126,7 @@ func seconds(d time.Duration) int64 { return int64(wholeSeconds(d) / time.Second
 // concurrency is how many requests a replica gets at the same time: as many as the model runs,
 // so that Knative starts further replicas instead of letting requests wait in this one. A relay
 // takes as many as its node lets it.
-func concurrency(f wanted.Function) int64 {
+func concurrency(f wish.Function) int64 {
 	switch {
 	case f.Concurrency != nil:
 		return int64(*f.Concurrency)
@@ -137,7 +137,7 @@ func concurrency(f wanted.Function) int64 {
 }
 
 // userContainer is the container of a function, without its mounts.
-func userContainer(d wanted.Deployment) (corev1.Container, error) {
+func userContainer(d wish.Deployment) (corev1.Container, error) {
 	c := corev1.Container{
 		Name: container, Image: d.Image, Env: environment(d.Function),
 		Ports: []corev1.ContainerPort{{ContainerPort: port}},
@@ -184,7 +184,7 @@ func probes(c *corev1.Container, loadTime time.Duration) error {
 }
 
 // environment is the environment of the container; what the user says of a variable wins.
-func environment(f wanted.Function) []corev1.EnvVar {
+func environment(f wish.Function) []corev1.EnvVar {
 	env := map[string]string{"DEEPFN_MODEL": modelOf(f)}
 	if f.Instances > 1 && f.Node == "" {
 		env["DEEPFN_INSTANCES"] = strconv.Itoa(f.Instances)
@@ -205,7 +205,7 @@ func environment(f wanted.Function) []corev1.EnvVar {
 }
 
 // modelOf is the model as the program in the container is told of it.
-func modelOf(f wanted.Function) string {
+func modelOf(f wish.Function) string {
 	if f.Code != nil {
 		return codeDir + "/" + f.Code.File
 	}

@@ -1,4 +1,4 @@
-package wanted
+package wish
 
 import "strings"
 

@@ -1,11 +1,11 @@
-package wanted_test
+package wish_test
 
 import (
 	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/deepfn/deepfn/deploy/knative/wanted"
+	"github.com/deepfn/deepfn/deploy/knative/wish"
 )
 
 func TestServiceName(t *testing.T) {
@@ -20,7 +20,7 @@ func TestServiceName(t *testing.T) {
 		{strings.Repeat("a", 62) + "_b", strings.Repeat("a", 62)},
 		{strings.Repeat("9", 63), "m-" + strings.Repeat("9", 61)},
 	} {
-		got := wanted.ServiceName(test.model)
+		got := wish.ServiceName(test.model)
 		if got != test.want {
 			t.Errorf("ServiceName(%q): got %q, want %q", test.model, got, test.want)
 		}
