@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os/signal"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/proxy"
 	"github.com/deepfn/deepfn/runtime/node"
+	"github.com/deepfn/deepfn/runtime/sink"
 	"github.com/deepfn/deepfn/runtime/telemetry"
 )
 
@@ -34,6 +36,9 @@ type Config struct {
 	Entry proxy.Entry
 	// Storage has arguments and results by reference. Nil takes none.
 	Storage proxy.Storage
+	// Named returns what sends events to a URL that a caller has named, or why that may not be.
+	// Nil means that none may.
+	Named func(url string) (http.RoundTripper, error)
 	// Getenv reads the variables of OpenTelemetry, which may name a collector of traces. Nil
 	// means that there is none.
 	Getenv func(string) string
@@ -47,6 +52,7 @@ type Config struct {
 type server struct {
 	cfg   Config
 	relay *node.Relay
+	sink  *sink.Sink
 	// warmed says that the model was warm once: from then on it is the node's affair.
 	warmed atomic.Bool
 }
@@ -58,11 +64,15 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	connection.Log = cfg.Log
+	events, err := cfg.Front.Sink.Open(cfg.Named, cfg.Log)
+	if err != nil {
+		return err
+	}
 	ln, err := Listen(ctx, cfg.Front.Listen)
 	if err != nil {
 		return err
 	}
-	s := &server{cfg: cfg, relay: node.NewRelay(connection)}
+	s := &server{cfg: cfg, relay: node.NewRelay(connection), sink: events}
 	cfg.Log.Info("listening", "address", ln.Addr().String(), "model", cfg.Model, "node", cfg.Node.URL)
 	// A log collector that goes away is no reason to end.
 	signal.Ignore(syscall.SIGPIPE)
@@ -87,6 +97,11 @@ func (s *server) serve(ctx context.Context, ln net.Listener) error {
 	err := proxy.New(front).Serve(serving, ln)
 	stop()
 	wg.Wait()
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second) // the front has waited for events
+	defer cancel()
+	if err := s.sink.Close(closing); err != nil {
+		s.cfg.Log.Warn("events are lost", "error", err.Error())
+	}
 	if err := tracer.Close(context.WithoutCancel(ctx)); err != nil {
 		s.cfg.Log.Warn("spans are lost", "error", err.Error())
 	}
@@ -114,7 +129,7 @@ func (s *server) front() proxy.Config {
 	}
 	return proxy.Config{
 		Invoker: s.relay, Catalog: catalog, Model: cfg.Model, Ready: s.ready, Warm: s.warm,
-		Entry: cfg.Entry, Storage: cfg.Storage, Elsewhere: elsewhere,
+		Entry: cfg.Entry, Storage: cfg.Storage, Sink: s.sink, Elsewhere: elsewhere,
 		MaxBody: f.MaxBody, MaxPayload: f.PayloadLimit, Grace: GraceOf(f.Grace),
 		BasePath: f.BasePath, NoPredict: !f.Predict, NoTrain: !f.Train, NoDocs: !f.Docs, Debug: f.Debug,
 		Stdout: cfg.Stdout, Stderr: cfg.Stderr, Log: cfg.Log, Version: cfg.Version,

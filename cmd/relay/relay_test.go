@@ -47,6 +47,11 @@ func TestCommandLine(t *testing.T) {
 		{"a wrong level", nil, []string{"--node", node, "--log-level", "loud"}, 2, "--log-level"},
 		{"a wrong platform", map[string]string{"DEEPFN_NODE": node, "__OW_RUNTIME_PLATFORM": "x"}, nil, 2, "__OW_RUNTIME_PLATFORM"},
 		{"a wrong port", map[string]string{"DEEPFN_NODE": node, "DEEPFN_LISTEN": "x", "PORT": "1"}, nil, 2, "DEEPFN_LISTEN"},
+		{"a sink that is none", map[string]string{"DEEPFN_NODE": node, "K_SINK": "broker"}, nil, 2, "the sink is no http or https URL"},
+		{"a dead-letter sink that is none", map[string]string{"DEEPFN_NODE": node, "DEEPFN_DEAD_LETTER_SINK": "letters"}, nil, 2, "dead-letter sink"},
+		{"wrong overrides", map[string]string{"DEEPFN_NODE": node, "K_CE_OVERRIDES": "x"}, nil, 2, "K_CE_OVERRIDES"},
+		{"wrong certificates", map[string]string{"DEEPFN_NODE": node, "K_CA_CERTS": "x"}, nil, 2, "K_CA_CERTS"},
+		{"what a SinkBinding gives", map[string]string{"DEEPFN_NODE": node, "DEEPFN_LISTEN": "127.0.0.1:0", "DEEPFN_LOG_LEVEL": "info", "K_SINK": "http://broker.svc/a", "K_CE_OVERRIDES": `{"extensions":{"a":"b"}}`}, nil, 0, "listening"},
 		{"all from the environment", map[string]string{"DEEPFN_NODE": node, "DEEPFN_LISTEN": "127.0.0.1:0", "DEEPFN_MODEL": "m", "DEEPFN_LOG_LEVEL": "info"}, nil, 0, "model=m"},
 		{"a healthcheck of nobody", map[string]string{"DEEPFN_LISTEN": "127.0.0.1:1"}, []string{"healthcheck"}, 4, "no server answers"},
 	} {
