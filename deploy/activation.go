@@ -18,6 +18,13 @@ import (
 // began before it.
 const maxLate = 15 * time.Minute
 
+// Start has an action, [package/]name, run with a JSON object, and returns when that is accepted.
+func (c *Client) Start(ctx context.Context, name string, args json.RawMessage) error {
+	return c.call(ctx, request{
+		what: "action " + name, method: http.MethodPost, body: args, path: "actions/" + escaped(name) + "?blocking=false",
+	}, nil)
+}
+
 // Invoke runs an action, [package/]name, and waits until it has ended. An action that
 // failed is an activation too, with its status, not an error. args is a JSON object; nil
 // means {}.
