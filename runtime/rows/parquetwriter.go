@@ -17,7 +17,7 @@ const maxGroupBytes = 32 << 20
 
 // A parquetWriter writes Parquet: a column for each of the Schema, all of them optional.
 type parquetWriter struct {
-	out    *parquet.Writer
+	out    *parquet.GenericWriter[any]
 	cells  *cells
 	row    parquet.Row
 	group  int // bytes of the row group so far
@@ -27,13 +27,19 @@ type parquetWriter struct {
 
 func newParquetWriter(w io.Writer, c *cells) *parquetWriter {
 	root := &orderedGroup{Group: parquet.Group{}}
+	// Statistics have whole values, and a value may be a file.
+	options := []parquet.WriterOption{parquet.DataPageStatistics(false)}
 	for _, column := range c.columns {
 		node := parquet.Compressed(parquet.Optional(nodeOf(column.Type)), &parquet.Snappy)
 		root.Group[column.Name] = node
 		root.fields = append(root.fields, &orderedField{Node: node, name: column.Name})
+		if column.Type == stringType || column.Type == jsonType {
+			options = append(options, parquet.SkipPageBounds(column.Name))
+		}
 	}
+	options = append(options, parquet.NewSchema("answers", root), parquet.CreatedBy("deepfn", "1", "0"))
 	return &parquetWriter{
-		out:   parquet.NewWriter(w, parquet.NewSchema("answers", root), parquet.CreatedBy("deepfn", "1", "0")),
+		out:   parquet.NewGenericWriter[any](w, options...),
 		cells: c, row: make(parquet.Row, 0, len(c.columns)),
 	}
 }

@@ -64,9 +64,7 @@ func Infer(all []Answer, out actions.BatchOutput) (*Schema, error) {
 			f.see(fromInput, name, value)
 		})
 	}
-	if err := f.predictions(all); err != nil {
-		return nil, err
-	}
+	f.predictions(all)
 	if len(f.columns) > maxOutputColumns {
 		return nil, invalid("output.format", "is %s, but the answers have %d members, and there are %d columns at most: select some, or take ndjson", Format(out), len(f.columns), maxOutputColumns)
 	}
@@ -87,7 +85,7 @@ type finder struct {
 }
 
 // predictions finds the columns of the answers.
-func (f *finder) predictions(all []Answer) error {
+func (f *finder) predictions(all []Answer) {
 	objects := make([]json.RawMessage, len(all))
 	for i := range all {
 		value, err := f.answers.appendPrediction(nil, &all[i])
@@ -118,7 +116,6 @@ func (f *finder) predictions(all []Answer) error {
 	if f.columns[len(f.columns)-1].From != fromPrediction {
 		f.see(fromPrediction, "", nil) // the answers are objects without members
 	}
-	return nil
 }
 
 // see notes a value of a column.

@@ -4,10 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"hash"
 	"io"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -137,11 +137,14 @@ func (s *Source) nothing() error {
 
 // addTo adds an object to the fingerprint.
 func addTo(h hash.Hash, o actions.Object) {
-	modified := ""
+	b := strconv.AppendQuote(make([]byte, 0, 256), o.URL)
+	b = strconv.AppendInt(append(b, ' '), o.Size, 10)
+	b = strconv.AppendQuote(append(b, ' '), o.ETag)
+	b = append(b, ' ')
 	if !o.Modified.IsZero() {
-		modified = o.Modified.UTC().Format(time.RFC3339Nano)
+		b = o.Modified.UTC().AppendFormat(b, time.RFC3339Nano)
 	}
-	_, _ = fmt.Fprintf(h, "%q %d %q %s\n", o.URL, o.Size, o.ETag, modified) // a hash takes everything
+	_, _ = h.Write(append(b, '\n')) // a hash takes everything
 }
 
 // count finds out how many rows there are, as far as few requests tell.
