@@ -1,0 +1,98 @@
+package batch
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/runtime/rows"
+)
+
+// A Preview is what a batch would do, as far as its first rows tell.
+type Preview struct {
+	// Batch is the batch with the defaults that its input and its model decide.
+	Batch actions.Batch
+	// Objects are those of the input, Size their bytes as they are stored. Total is how many
+	// rows there are, 0 if only reading them tells.
+	Objects     int
+	Size, Total int64
+	// Args and Files are the arguments of the first row.
+	Args  json.RawMessage
+	Files []actions.File
+	// Answer is the answer to it, Err why there is none.
+	Answer actions.Response
+	Err    error
+	// Rows are those that were predicted, Failed those of them without an answer. Bytes is what
+	// they take of Size. Took is the time for them, without that for the first one, for which
+	// the model had to be loaded.
+	Rows, Failed int
+	Bytes        int64
+	Took         time.Duration
+}
+
+// Preview predicts the first rows of a batch, most of them at most, and writes nothing. The
+// errors are those of Run.
+func (e *Engine) Preview(ctx context.Context, b actions.Batch, most int) (Preview, error) {
+	if err := e.mayRun(b); err != nil {
+		return Preview{}, err
+	}
+	m, err := e.cfg.Model(ctx, b.Model)
+	if err != nil {
+		return Preview{}, err
+	}
+	source, err := rows.Open(ctx, e.cfg.Store, b.Input)
+	if err != nil {
+		return Preview{}, err
+	}
+	defer func() { _ = source.Close() }() // it was only read
+	t := &task{
+		engine: e, folder: folder{e.cfg.Store, b.Output.URL}, model: m, attempt: newAttempt(),
+		rec: &record{Version: stateVersion, Batch: settle(b, m, source), Input: source.Fingerprint(), ModelVersion: m.Version},
+	}
+	if err := t.prepare(ctx); err != nil {
+		return Preview{}, err
+	}
+	limit := t.chunkLimit()
+	limit.Rows = min(limit.Rows, most)
+	part, err := source.Read(ctx, nil, 0, limit)
+	if err != nil {
+		return Preview{}, err
+	}
+	p := Preview{
+		Batch: t.rec.Batch, Objects: source.Objects(), Size: source.Size(), Total: source.Total(), Rows: len(part.Rows), Bytes: part.Bytes,
+	}
+	return p, t.preview(ctx, &p, part)
+}
+
+// preview predicts the rows of a part: the first one, which loads the model, then all.
+func (t *task) preview(ctx context.Context, p *Preview, part rows.Part) error {
+	if len(part.Rows) == 0 {
+		return nil
+	}
+	first := part
+	first.Rows = part.Rows[:1]
+	if p.Args, p.Files, p.Err = t.arguments.Arguments(&part.Rows[0]); p.Err != nil {
+		p.Failed, p.Rows = 1, 1
+		return nil
+	}
+	outcomes, err := t.predict(ctx, next{part: first})
+	if err != nil {
+		return err
+	}
+	p.Answer = outcomes[0].response
+	if outcomes[0].err != nil {
+		p.Err = outcomes[0].err
+	}
+	began := time.Now()
+	if outcomes, err = t.predict(ctx, next{part: part}); err != nil {
+		return err
+	}
+	p.Took = time.Since(began)
+	for _, o := range outcomes {
+		if o.err != nil {
+			p.Failed++
+		}
+	}
+	return nil
+}
