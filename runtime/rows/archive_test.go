@@ -105,8 +105,10 @@ func TestZipFaults(t *testing.T) {
 		"encrypted":      {func(b []byte) { directory(b)[8] |= 1 }, "the file is encrypted: pack it without a password"},
 		"another method": {func(b []byte) { directory(b)[10] = 93 }, "the file is compressed by method 93, but only deflate (8) and none (0) are known"},
 		"a wrong sum":    {func(b []byte) { directory(b)[16]++ }, "the file is damaged: zip: checksum error"},
-		"a bomb": {func(b []byte) { binary.LittleEndian.PutUint32(directory(b)[24:], 2<<30) },
-			"the file has 2147483648 bytes; the most is 1073741824"},
+		"a bomb": {
+			func(b []byte) { binary.LittleEndian.PutUint32(directory(b)[24:], 2<<30) },
+			"the file has 2147483648 bytes; the most is 1073741824",
+		},
 		"longer than it says":  {func(b []byte) { binary.LittleEndian.PutUint32(directory(b)[24:], 1) }, "the file is damaged: "},
 		"shorter than it says": {func(b []byte) { binary.LittleEndian.PutUint32(directory(b)[24:], 1<<29) }, "the file is damaged: unexpected EOF"},
 	} {

@@ -22,10 +22,14 @@ func TestArguments(t *testing.T) {
 		"all, with constants":        {columns: `{"age":7}`, batch: actions.Batch{Arguments: constants}, want: `{"top":5,"age":7}`},
 		"nothing, with constants":    {columns: `{ }`, batch: actions.Batch{Arguments: constants}, want: `{"age":1,"top":5 }`},
 		"constants that the row has": {columns: `{"top":1,"age":2}`, batch: actions.Batch{Arguments: constants}, want: `{"top":1,"age":2}`},
-		"a map": {columns: columns, batch: actions.Batch{Map: map[string]string{"a": "age", "n": "user.name", "t": "user.tags.1", "u": "user.age"}},
-			want: `{"a":8,"n":"y","t":"b","u":9}`},
-		"a map, with constants": {columns: columns, batch: actions.Batch{Map: map[string]string{"age": "user.age", "none": "user.tags.2"}, Arguments: constants},
-			want: `{"top":5,"age":9}`},
+		"a map": {
+			columns: columns, batch: actions.Batch{Map: map[string]string{"a": "age", "n": "user.name", "t": "user.tags.1", "u": "user.age"}},
+			want: `{"a":8,"n":"y","t":"b","u":9}`,
+		},
+		"a map, with constants": {
+			columns: columns, batch: actions.Batch{Map: map[string]string{"age": "user.age", "none": "user.tags.2"}, Arguments: constants},
+			want: `{"top":5,"age":9}`,
+		},
 		"a map of nothing":                 {columns: `{"x":1}`, batch: actions.Batch{Map: map[string]string{"a": "x.y", "b": "y", "c": ""}}, want: `{}`},
 		"a map of nothing, with constants": {columns: `{"x":1}`, batch: actions.Batch{Map: map[string]string{"a": "y"}, Arguments: constants}, want: `{"age":1,"top":5}`},
 	} {
@@ -53,8 +57,10 @@ func TestArgumentsOfFiles(t *testing.T) {
 	}{
 		"the one argument": {file: "image", args: `{}`, want: "image"},
 		"with constants":   {file: "image", batch: actions.Batch{Arguments: map[string]json.RawMessage{"top": json.RawMessage("1")}}, args: `{"top":1}`, want: "image"},
-		"a map": {batch: actions.Batch{Map: map[string]string{"scan": "file", "label": "name", "path": "key"}},
-			args: `{"label":"b.png","path":"a/b.png"}`, want: "scan"},
+		"a map": {
+			batch: actions.Batch{Map: map[string]string{"scan": "file", "label": "name", "path": "key"}},
+			args:  `{"label":"b.png","path":"a/b.png"}`, want: "scan",
+		},
 		"nobody says": {err: `map is missing: say which argument of the model takes the file, {"ARGUMENT": "file"}`},
 		"no column":   {batch: actions.Batch{Map: map[string]string{"scan": "bytes"}}, err: `map gives scan the column "bytes", but the columns of a file are file, name and key`},
 	} {

@@ -48,7 +48,7 @@ func newParquet(o object, offset int64) (r reader, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.shape, err = newShape(f.Root()); err != nil {
+	if p.shape, err = newShape(f); err != nil {
 		return nil, o.damaged("%w", err)
 	}
 	total := int64(0)

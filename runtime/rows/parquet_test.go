@@ -3,6 +3,8 @@ package rows_test
 import (
 	"bytes"
 	"math"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,6 +83,31 @@ func TestParquetTypes(t *testing.T) {
 		`"decimal":0.000,"small":0.00,"json":"no JSON","optional":null,"list":[],"plain":[],"map":{},"numbers":{},"group":{"a":null,"b":[]}}
 `
 	if diff := cmp.Diff(want, show(all)); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+}
+
+// TestPyArrow reads what another library has written: testdata/pyarrow.parquet is of PyArrow 26,
+// with three rows in a row group, pages of version 2, zstd, INT96, and no dictionaries.
+func TestPyArrow(t *testing.T) {
+	data, err := os.ReadFile("testdata/pyarrow.parquet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile("testdata/pyarrow.ndjson")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := actions.BatchInput{URL: "s3://b/pyarrow.parquet"}
+	all, _ := readAll(t, open(t, storeOf(in.URL, data), in), rows.Limit{Rows: 2, Bytes: 1 << 20})
+	var got strings.Builder
+	for _, r := range all {
+		if r.Err != nil {
+			t.Errorf("row %d: %v", r.Number, r.Err)
+		}
+		got.Write(append(r.Columns, '\n'))
+	}
+	if diff := cmp.Diff(string(want), got.String()); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
 	}
 }

@@ -42,9 +42,12 @@ type shape struct {
 }
 
 // newShape makes the shape of a file.
-func newShape(root *parquet.Column) (*shape, error) {
+func newShape(f *parquet.File) (*shape, error) {
 	next := 0
-	s, err := shapeOf(root, 0, 0, 0, &next)
+	s, err := shapeOf(f.Root(), 0, 0, 0, &next)
+	if err == nil {
+		s.halves(f.Metadata().Schema)
+	}
 	if err == nil && next == 0 {
 		return nil, errors.New("it has no columns")
 	}
@@ -85,6 +88,36 @@ func shapeOf(c *parquet.Column, depth, repetition, definition int, next *int) (*
 	s.kind = groupColumn
 	s.annotate(c)
 	return s, nil
+}
+
+// halves sets how floats of 16 bits are written, which the library takes for bytes. The elements
+// are those of the file, in the order of the columns.
+func (s *shape) halves(elements []format.SchemaElement) {
+	leaf := 0
+	for _, e := range elements {
+		if !e.Type.Valid {
+			continue
+		}
+		if _, ok := e.LogicalType.Value.(*format.Float16Type); ok {
+			if c := s.at(leaf); c != nil {
+				c.value = appendHalf
+			}
+		}
+		leaf++
+	}
+}
+
+// at returns the leaf of a number.
+func (s *shape) at(leaf int) *shape {
+	if s.kind == leafColumn {
+		return s
+	}
+	for _, f := range s.fields {
+		if leaf < f.leaf+f.leaves {
+			return f.at(leaf)
+		}
+	}
+	return nil
 }
 
 // annotate recognises lists and maps, which are groups around a repeated column.

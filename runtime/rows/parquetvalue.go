@@ -87,10 +87,6 @@ func logicalValue(t parquet.Type, l *format.LogicalType) render {
 		if isBytes {
 			return appendBase64
 		}
-	case *format.Float16Type:
-		if kind == parquet.FixedLenByteArray && t.Length() == 2 {
-			return appendHalf
-		}
 	}
 	return nil
 }

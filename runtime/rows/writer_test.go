@@ -147,8 +147,10 @@ func TestWriteCSV(t *testing.T) {
 		refused []string
 	}{
 		"answers": {want: "key,label,scores,n\n0,cat,\"{\"\"cat\"\":0.9,\"\"dog\"\":1}\",1\n1,\"\",,\n2,,,2\n"},
-		"all joined": {out: actions.BatchOutput{Join: []string{"*"}, Select: []string{"scores.dog", "label"}},
-			want: "key,id,x,input_key,scores.dog,label\n0,a,1,k,1,cat\n1,\"b, \"\"c\"\"\n\",2.5,,,\"\"\n2,,,,,\n"},
+		"all joined": {
+			out:  actions.BatchOutput{Join: []string{"*"}, Select: []string{"scores.dog", "label"}},
+			want: "key,id,x,input_key,scores.dog,label\n0,a,1,k,1,cat\n1,\"b, \"\"c\"\"\n\",2.5,,,\"\"\n2,,,,,\n",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.out.Format = actions.CSV
