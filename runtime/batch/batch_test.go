@@ -110,7 +110,7 @@ func sameJSON(a, b []byte) bool {
 // again, and shows that nothing can be told from the output, and that a kill costs one chunk.
 func TestKilledAtEveryStep(t *testing.T) {
 	objects := map[string]string{input: numbers(44) + `{"id":"bad"}` + "\n"}
-	for _, format := range []string{actions.NDJSON, actions.CSV} {
+	for _, format := range []string{actions.NDJSON, actions.CSV, actions.Parquet, actions.Tar, actions.Zip, actions.Objects} {
 		b := someBatch()
 		b.Output.Format = format
 		want := undisturbed(t, objects, b)

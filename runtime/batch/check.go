@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -91,12 +92,7 @@ func formats() []string {
 }
 
 func knownFormat(name string) bool {
-	for _, f := range formats() {
-		if name == f {
-			return true
-		}
-	}
-	return name == ""
+	return name == "" || slices.Contains(formats(), name)
 }
 
 func checkURLs(b actions.Batch) error {

@@ -23,17 +23,18 @@ type Preview struct {
 	// Answer is the answer to it, Err why there is none.
 	Answer actions.Response
 	Err    error
-	// Rows are those that were predicted, Failed those of them without an answer. Bytes is what
-	// they take of Size. Took is the time for them, without that for the first one, for which
-	// the model had to be loaded.
+	// Read is how many rows were read, Bytes what they take of Size.
+	Read  int
+	Bytes int64
+	// Rows are those that were predicted, Failed those of them without an answer. Took is the
+	// time for them, without that for the first one, for which the model had to be loaded.
 	Rows, Failed int
-	Bytes        int64
 	Took         time.Duration
 }
 
-// Preview predicts the first rows of a batch, most of them at most, and writes nothing. The
-// errors are those of Run.
-func (e *Engine) Preview(ctx context.Context, b actions.Batch, most int) (Preview, error) {
+// Preview predicts the first rows of a batch, for about that time, and writes nothing. The errors
+// are those of Run.
+func (e *Engine) Preview(ctx context.Context, b actions.Batch, enough time.Duration) (Preview, error) {
 	if err := e.mayRun(b); err != nil {
 		return Preview{}, err
 	}
@@ -53,30 +54,27 @@ func (e *Engine) Preview(ctx context.Context, b actions.Batch, most int) (Previe
 	if err := t.prepare(ctx); err != nil {
 		return Preview{}, err
 	}
-	limit := t.chunkLimit()
-	limit.Rows = min(limit.Rows, most)
-	part, err := source.Read(ctx, nil, 0, limit)
+	part, err := source.Read(ctx, nil, 0, t.chunkLimit())
 	if err != nil {
 		return Preview{}, err
 	}
 	p := Preview{
-		Batch: t.rec.Batch, Objects: source.Objects(), Size: source.Size(), Total: source.Total(), Rows: len(part.Rows), Bytes: part.Bytes,
+		Batch: t.rec.Batch, Objects: source.Objects(), Size: source.Size(), Total: source.Total(), Read: len(part.Rows), Bytes: part.Bytes,
 	}
-	return p, t.preview(ctx, &p, part)
+	return p, t.preview(ctx, &p, part.Rows, enough)
 }
 
-// preview predicts the rows of a part: the first one, which loads the model, then all.
-func (t *task) preview(ctx context.Context, p *Preview, part rows.Part) error {
-	if len(part.Rows) == 0 {
+// preview predicts rows: the first one, which loads the model, then more and more of them, until
+// that took long enough to say how long all take.
+func (t *task) preview(ctx context.Context, p *Preview, all []rows.Row, enough time.Duration) error {
+	if len(all) == 0 {
 		return nil
 	}
-	first := part
-	first.Rows = part.Rows[:1]
-	if p.Args, p.Files, p.Err = t.arguments.Arguments(&part.Rows[0]); p.Err != nil {
+	if p.Args, p.Files, p.Err = t.arguments.Arguments(&all[0]); p.Err != nil {
 		p.Failed, p.Rows = 1, 1
 		return nil
 	}
-	outcomes, err := t.predict(ctx, next{part: first})
+	outcomes, err := t.predict(ctx, next{part: rows.Part{Rows: all[:1]}})
 	if err != nil {
 		return err
 	}
@@ -84,14 +82,18 @@ func (t *task) preview(ctx context.Context, p *Preview, part rows.Part) error {
 	if outcomes[0].err != nil {
 		p.Err = outcomes[0].err
 	}
-	began := time.Now()
-	if outcomes, err = t.predict(ctx, next{part: part}); err != nil {
-		return err
-	}
-	p.Took = time.Since(began)
-	for _, o := range outcomes {
-		if o.err != nil {
-			p.Failed++
+	for n := t.call().Concurrency; p.Took < enough && p.Rows < len(all); n *= 2 {
+		began := time.Now()
+		some := all[p.Rows:min(p.Rows+n, len(all))]
+		if outcomes, err = t.predict(ctx, next{part: rows.Part{Rows: some}}); err != nil {
+			return err
+		}
+		p.Took += time.Since(began)
+		p.Rows += len(some)
+		for _, o := range outcomes {
+			if o.err != nil {
+				p.Failed++
+			}
 		}
 	}
 	return nil

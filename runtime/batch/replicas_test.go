@@ -71,7 +71,7 @@ func throughBatch() actions.Batch {
 // TestReplicas shows that chunks that are done by replicas, some twice, some lost, some by a
 // replica that dies over it, give the same output as one process.
 func TestReplicas(t *testing.T) {
-	for _, format := range []string{actions.NDJSON, actions.CSV} {
+	for _, format := range []string{actions.NDJSON, actions.CSV, actions.Parquet, actions.Tar, actions.Zip, actions.Objects} {
 		t.Run(format, func(t *testing.T) {
 			objects := map[string]string{input: numbers(204)}
 			b := throughBatch()

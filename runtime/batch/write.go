@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 
 	"github.com/deepfn/deepfn/actions"
@@ -174,40 +173,37 @@ func (t *task) columns(ctx context.Context, n next, outcomes []outcome) (*rows.S
 	return schema, err
 }
 
-// writeObjects stores each answer as an object of its own. The part is the list of their names and
-// hashes then, which is hashed and not stored.
+// writeObjects stores each answer as an object of its own. The part is the list of their hashes and
+// names then, which is hashed and not stored.
 func (t *task) writeObjects(ctx context.Context, n next, outcomes []outcome, p *part) error {
 	p.unstored = true
-	named := make(map[string]int, len(outcomes))
+	files, err := rows.NewFiles(t.rec.Batch.Output)
+	if err != nil {
+		return err
+	}
+	stored := make(map[string]*outcome, len(outcomes))
+	named := make([]actions.File, len(outcomes))
 	for i := range outcomes {
 		if outcomes[i].err != nil {
 			continue
 		}
-		answer := answerOf(&n.part.Rows[i], &outcomes[i])
-		name, err := fileName(answer)
-		if err != nil {
+		if named[i], err = files.File(answerOf(&n.part.Rows[i], &outcomes[i])); err != nil {
 			outcomes[i].err = asError(err)
 			continue
 		}
-		named[name] = i
+		outcomes[i].response.Data, outcomes[i].response.ContentType = named[i].Data, named[i].ContentType
+		stored[named[i].Filename] = &outcomes[i]
 	}
-	err := each(ctx, keys(named), func(ctx context.Context, name string) error {
-		o := &outcomes[named[name]]
-		return t.storeObject(ctx, name, o)
-	})
+	err = each(ctx, keys(stored), func(ctx context.Context, name string) error { return t.storeObject(ctx, name, stored[name]) })
 	if err != nil {
 		return err
-	}
-	names := make([]string, len(outcomes))
-	for name, i := range named {
-		names[i] = name
 	}
 	for i := range outcomes {
 		if e := outcomes[i].err; e != nil {
 			err = p.fail(&n.part.Rows[i], e)
 		} else {
 			p.written++
-			_, err = fmt.Fprintf(p.answers, "%x  %s\n", sha256.Sum256(outcomes[i].response.Data), names[i])
+			_, err = fmt.Fprintf(p.answers, "%x  %s\n", sha256.Sum256(named[i].Data), named[i].Filename)
 		}
 		if err != nil {
 			return err
@@ -223,8 +219,8 @@ func (t *task) storeObject(ctx context.Context, name string, o *outcome) error {
 		return t.folder.store.Put(ctx, t.folder.url+name, bytes.NewReader(data), int64(len(data)),
 			actions.PutOptions{ContentType: o.response.ContentType})
 	})
-	if e, ok := errors.AsType[*actions.Error](err); ok && (e.Code == actions.Invalid || e.Code == actions.TooLarge) {
-		o.err = e
+	if code := actions.CodeOf(err); code == actions.Invalid || code == actions.TooLarge {
+		o.err = asError(err)
 		return nil
 	}
 	return err
