@@ -27,7 +27,7 @@ func (srv *server) relay(ctx context.Context) error {
 	}
 	for _, name := range []string{
 		"instances", "queue-depth", "idle-time", "timeout", "keep-alive", "release-before-pause", "gpu-headroom",
-		"host-memory", "gpu-residency", "gpu-calls", "try", "openwhisk-api", "api-key",
+		"host-memory", "gpu-residency", "gpu-calls", "try", "openwhisk-api", "api-key", "batches", "batch-through",
 	} {
 		if srv.flags.Changed(name) {
 			return usageError{fmt.Errorf("--%s is not for --node: the node runtime has the models; give it to 'deepfn node'", name)}
@@ -46,7 +46,7 @@ func (srv *server) relay(ctx context.Context) error {
 		return err
 	}
 	return relay.Run(ctx, relay.Config{
-		Front: srv.Front, Node: srv.node, Model: srv.model, Warm: srv.warm, Entry: entry, Storage: references,
+		Front: srv.Front, Node: srv.node, Model: srv.model, Warm: srv.warm, Entry: entry, Storage: references, Named: references.Poster,
 		Getenv: srv.getenv, Stdout: srv.stdout, Stderr: srv.errOut, Log: log, Version: release,
 	})
 }
@@ -89,6 +89,7 @@ func (n *nodeServer) addFlags(f *pflag.FlagSet) {
 	f.IntVar(&n.warm, "warm", 1, "instances of each MODEL to start at once and to keep (DEEPFN_WARM)")
 	n.poolSettings.addFlags(f)
 	n.storage.addFlags(f)
+	n.batches.addFlags(f)
 	f.StringVar(&n.socket, "socket", "", "path of the socket (DEEPFN_NODE_SOCKET; default deepfn/node.sock in XDG_RUNTIME_DIR;\nwithout that, of root, /run/deepfn/node.sock)")
 	f.StringVar(&n.tokenFile, "token-file", "", "file with the token that relays have to know (DEEPFN_NODE_TOKEN_FILE; default SOCKET.token,\nwhich is made, for this user alone)")
 	f.BoolVar(&n.noToken, "no-token", false, "take relays without a token: the socket's permissions and the user decide (DEEPFN_NODE_NO_TOKEN=1)")

@@ -89,7 +89,7 @@ func newRoot(p program) *cobra.Command {
 	s := &settings{getenv: p.getenv, stderr: p.stderr}
 	s.addFlags(root.PersistentFlags())
 	root.AddCommand(serveCommand(s), invokeCommand(s), modelsCommand(s), versionCommand(), healthcheckCommand(s), nodeCommand(s), workerCommand(),
-		addCommand(s), removeCommand(s), conformanceCommand(), devicesCommand(s), topCommand())
+		addCommand(s), removeCommand(s), conformanceCommand(), devicesCommand(s), topCommand(), batchCommand(s))
 	root.AddCommand(deployCommands(s)...)
 	return root
 }

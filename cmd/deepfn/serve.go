@@ -19,6 +19,8 @@ import (
 	"github.com/deepfn/deepfn/proxy"
 	"github.com/deepfn/deepfn/runtime/invoker"
 	"github.com/deepfn/deepfn/runtime/jobs"
+	"github.com/deepfn/deepfn/runtime/sink"
+	"github.com/deepfn/deepfn/runtime/storage"
 )
 
 // A server is one run of the serve command.
@@ -35,6 +37,7 @@ type server struct {
 	try     []string
 	api     apiSettings
 	storage storageSettings
+	batches batchSettings
 }
 
 func serveCommand(s *settings) *cobra.Command {
@@ -68,6 +71,7 @@ func (srv *server) addFlags(f *pflag.FlagSet) {
 	srv.poolSettings.addFlags(f)
 	srv.api.addFlags(f)
 	srv.storage.addFlags(f)
+	srv.batches.addFlags(f)
 	f.StringArrayVar(&srv.try, "try", nil, "when ready, send this request (NAME=@FILE or NAME=VALUE) to the server and print the answer")
 }
 
@@ -77,6 +81,9 @@ func (srv *server) resolve() error {
 		return err
 	}
 	if err := srv.poolSettings.resolve(srv.flags, srv.getenv); err != nil {
+		return err
+	}
+	if err := srv.batches.resolve(srv.flags, srv.getenv); err != nil {
 		return err
 	}
 	if srv.warm > srv.instances && (srv.flags.Changed("instances") || srv.getenv("DEEPFN_INSTANCES") != "") {
@@ -148,6 +155,9 @@ type running struct {
 	pool      *invoker.Invoker
 	done      func() // when the pool is closed
 	trainings *jobs.Jobs
+	storage   *storage.Storage
+	sink      *sink.Sink
+	batches   *batches // nil where none are taken
 	api       localAPI
 	front     *proxy.Server
 	flush     func(context.Context) // sends the last spans; nil before there can be any
@@ -158,6 +168,15 @@ func (srv *server) build(ctx context.Context, r *running) (err error) {
 	r.pool, r.done = r.openPool(&srv.poolSettings, r.all, srv.functionInstances)
 	r.all.changed = r.pool.Forget
 	r.trainings = r.openJobs(r.models)
+	if r.storage, err = srv.storage.open(srv.MaxBody, r.log); err != nil {
+		return err
+	}
+	if r.sink, err = srv.Sink.Open(r.storage.Poster, r.log); err != nil {
+		return err
+	}
+	if r.batches, err = srv.openBatches(r, r.sink); err != nil {
+		return err
+	}
 	if r.api, err = srv.openAPI(r); err != nil {
 		return err
 	}
@@ -187,6 +206,14 @@ func (srv *server) serve(ctx context.Context, r *running) error {
 	// Front, activations, pool and trainings share the grace, which begins with the signal.
 	ended := make(chan time.Time, 1)
 	defer context.AfterFunc(ctx, func() { ended <- time.Now() })()
+	// Batches are left to the next server at once: those who wait get the instances.
+	defer context.AfterFunc(ctx, func() { // which close waits for
+		leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), srv.Grace)
+		defer cancel()
+		if err := r.batches.close(leaving); err != nil {
+			r.log.Warn("batches are not left in order", "error", err)
+		}
+	})()
 	err := r.front.Serve(ctx, r.listener)
 	began := time.Now()
 	if ctx.Err() != nil {
@@ -203,18 +230,22 @@ func (srv *server) serve(ctx context.Context, r *running) error {
 // activations before the pool that they run in.
 func (r *running) close(ctx context.Context) error {
 	var wg sync.WaitGroup
-	var apiErr, poolErr, jobsErr error
+	var apiErr, poolErr, jobsErr, batchErr, sinkErr error
 	wg.Go(func() {
 		apiErr = r.api.close(ctx)
+		batchErr = r.batches.close(ctx) // before the pool, whose end would be the rows' fault
 		poolErr = r.pool.Close(ctx)
 		r.done()
 	})
 	wg.Go(func() { jobsErr = closeJobs(ctx, r.trainings) })
 	wg.Wait()
+	if r.sink != nil { // after all who send
+		sinkErr = r.sink.Close(ctx)
+	}
 	if r.flush != nil {
 		r.flush(ctx)
 	}
-	return errors.Join(apiErr, poolErr, jobsErr)
+	return errors.Join(apiErr, poolErr, jobsErr, batchErr, sinkErr)
 }
 
 // config says what the front serves.
@@ -223,12 +254,8 @@ func (srv *server) config(r *running) (proxy.Config, error) {
 	if err != nil {
 		return proxy.Config{}, err
 	}
-	references, err := srv.storage.open(srv.MaxBody, r.log)
-	if err != nil {
-		return proxy.Config{}, err
-	}
 	cfg := proxy.Config{
-		Entry: entry, Storage: references,
+		Entry: entry, Storage: r.storage, Sink: r.sink,
 		Invoker: r.pool, Devices: r.pool.DeviceStats, Catalog: withoutCode{r.models}, Actions: r.all, Model: srv.model, Ready: r.pool.Ready,
 		Warm:    func(ctx context.Context, model string) error { return srv.initialize(ctx, r.pool, model) },
 		MaxBody: srv.MaxBody, MaxPayload: srv.PayloadLimit, Grace: relay.GraceOf(srv.Grace),
@@ -237,6 +264,9 @@ func (srv *server) config(r *running) (proxy.Config, error) {
 	}
 	if r.trainings != nil {
 		cfg.Jobs = r.trainings
+	}
+	if r.batches != nil {
+		cfg.Batches = r.batches
 	}
 	if r.api.controller != nil {
 		cfg.Controller = r.api.controller

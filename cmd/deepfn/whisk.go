@@ -115,7 +115,8 @@ func (srv *server) openAPI(r *running) (localAPI, error) {
 			r.pool.Forget(model)
 			r.all.forget(model)
 		},
-		Auth: api.key, APIHost: api.host, MaxPayload: srv.PayloadLimit, ByReference: true,
+		Batches: r.batches != nil,
+		Auth:    api.key, APIHost: api.host, MaxPayload: srv.PayloadLimit, ByReference: true,
 		Timeout: srv.actionTimeouts(), Log: r.log,
 	})
 	if err != nil {
