@@ -273,69 +273,6 @@ func (r *request) eventTrace(e *cloudevent.Event) actions.Trace {
 	return actions.Trace{Parent: parent, State: parseState(e.Extension("tracestate"))}
 }
 
-// eventStatus maps an error to the status that the sender of an event gets. Knative's senders,
-// as most, try again after 404, 408, 409, 429 and 5xx, and after no other: so these are for
-// what may go away, and all that will not change is another 4xx.
-func eventStatus(e *actions.Error) int {
-	passing := false
-	status := http.StatusUnprocessableEntity
-	switch e.Code {
-	case actions.Invalid, actions.NotFound:
-		status = http.StatusBadRequest
-	case actions.TooLarge:
-		status = http.StatusRequestEntityTooLarge
-	case actions.Unauthorized:
-		status = http.StatusUnauthorized
-	case actions.Forbidden:
-		status = http.StatusForbidden
-	case actions.Busy:
-		passing, status = true, http.StatusTooManyRequests
-	case actions.Unavailable, actions.Canceled:
-		passing, status = true, http.StatusServiceUnavailable
-		if isDeath(e) {
-			status = http.StatusBadGateway
-		}
-	case actions.Deadline:
-		passing, status = true, http.StatusGatewayTimeout
-	case actions.Internal:
-		passing, status = true, http.StatusInternalServerError
-	case actions.Unsupported, actions.Conflict, actions.Failed, actions.NoAnswer, actions.Exited:
-		// The model would say the same of the same event.
-	}
-	switch own := e.Status; { // the model's
-	case own < 400 || own > 599:
-	case own == http.StatusRequestTimeout, own == http.StatusTooManyRequests, own == http.StatusBadGateway,
-		own == http.StatusServiceUnavailable, own == http.StatusGatewayTimeout, own >= 500 && passing:
-		return own // which say that it may go away
-	case own >= 500, own == http.StatusNotFound, own == http.StatusConflict:
-		// It does not say so, and would be tried again in vain.
-	case !passing:
-		return own
-	}
-	return status
-}
-
-// maySucceed says whether the sender of an event will try again after a status.
-func maySucceed(status int) bool {
-	switch status {
-	case http.StatusNotFound, http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:
-		return true
-	}
-	return status >= http.StatusInternalServerError
-}
-
-// passes says whether there may be an answer when the event comes again.
-func (o *eventOutcome) passes() bool { return o.err != nil && maySucceed(eventStatus(o.err)) }
-
-// eventFailure answers an event that there is no answer to. Its body is no event, which a
-// sender does not look for in an error.
-func eventFailure(e *actions.Error) response {
-	status := eventStatus(e)
-	resp := jsonResponse(status, errorBody{Error: message(e), Code: e.Code})
-	resp.retryAfter = retryAfter(e, status)
-	return resp
-}
-
 // eventResponse answers a request that was one event. What is a success is empty or an event:
 // a sender takes anything else for an error.
 func (s *Server) eventResponse(r *request, d *delivery, w wish) response {
@@ -348,14 +285,15 @@ func (s *Server) eventResponse(r *request, d *delivery, w wish) response {
 	case d.goes == toSink:
 		return response{status: http.StatusAccepted}
 	}
-	reply := s.reply(d)
-	switch form := w.form(o.contentType); {
-	case form == cloudevent.Structured:
-		return response{status: http.StatusOK, contentType: cloudevent.StructuredType, body: reply.AppendJSON(r.answerRoom())}
-	case form == cloudevent.Binary:
-		return response{status: http.StatusOK, contentType: reply.DataContentType, body: reply.Data, event: &reply, policy: filePolicy(reply.DataContentType)}
+	form := w.form(o.contentType)
+	if form == cloudevent.None {
+		return response{status: http.StatusNoContent}
 	}
-	return response{status: http.StatusNoContent}
+	reply := s.reply(d)
+	if form == cloudevent.Structured {
+		return response{status: http.StatusOK, contentType: cloudevent.StructuredType, body: reply.AppendJSON(r.answerRoom())}
+	}
+	return response{status: http.StatusOK, contentType: reply.DataContentType, body: reply.Data, event: &reply, policy: filePolicy(reply.DataContentType)}
 }
 
 // filePolicy keeps a browser from running an answer, as that of DEEPaaS does.

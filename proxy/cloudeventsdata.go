@@ -130,7 +130,7 @@ func (s *Server) predictLines(ctx context.Context, c *call, d *delivery, in *req
 	for len(bytes.TrimSpace(data)) > 0 {
 		var rows []many.Row
 		rows, data = takeLines(data)
-		results := s.predictRows(ctx, c, d.of.model, rows)
+		results := s.predictLinesOf(ctx, c, d.of.model, rows, in)
 		for i := range results {
 			line, err := appendLine(out, &results[i], in.id)
 			if err != nil {
@@ -192,6 +192,47 @@ func appendLine(out []byte, result *many.Result, id string) ([]byte, error) {
 		data = b.Bytes()
 	}
 	return append(append(out, data...), '\n'), nil
+}
+
+// predictLinesOf predicts rows, those together whose arguments are for the model alone, and the
+// others, which have references, one by one.
+func (s *Server) predictLinesOf(ctx context.Context, c *call, m actions.Model, rows []many.Row, in *request) []many.Result {
+	plain, apart := make([]many.Row, 0, len(rows)), map[int]bool{}
+	for i := range rows {
+		if isPlain(rows[i].Args) {
+			plain = append(plain, rows[i])
+		} else {
+			apart[i] = true
+		}
+	}
+	together := s.predictRows(ctx, c, m, plain)
+	if len(apart) == 0 {
+		return together
+	}
+	results := make([]many.Result, len(rows))
+	for i := range rows {
+		if apart[i] {
+			results[i] = s.predictLine(ctx, c, m, rows[i].Args, in)
+		} else {
+			results[i], together = together[0], together[1:]
+		}
+	}
+	return results
+}
+
+// predictLine predicts one row as if it were an event of its own.
+func (s *Server) predictLine(ctx context.Context, c *call, m actions.Model, args json.RawMessage, in *request) many.Result {
+	own := &request{id: in.id, bodies: in.bodies, trace: in.trace, accept: in.accept, contentType: jsonType, body: args}
+	defer func() { s.bodies.give(own.taken) }()
+	one := &call{protocol: c.protocol, requestID: c.requestID, known: true, request: c.request}
+	err := s.readEvent(one, m, own)
+	if err == nil {
+		err = s.invoke(ctx, one, m)
+	}
+	c.rows++
+	c.response.Timing = plus(c.response.Timing, one.response.Timing)
+	c.response.Logs = append(c.response.Logs, one.response.Logs...)
+	return many.Result{Response: one.response, Err: err}
 }
 
 // predictRows predicts rows with as few calls as their model allows, and adds to c what these

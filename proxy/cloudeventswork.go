@@ -101,9 +101,6 @@ func undelivered(err error) *actions.Error {
 	return e
 }
 
-// isDeath says whether an error is that the process of the model ended.
-func isDeath(e *actions.Error) bool { return errors.Is(e, actions.ErrDied) }
-
 // answerEvent does what an event asks for.
 func (s *Server) answerEvent(ctx context.Context, r *request, d *delivery) {
 	in := &request{id: r.id, bodies: s.bodies, trace: d.trace, accept: d.accept}
