@@ -98,6 +98,9 @@ func (s settings) check(ctx context.Context, k kind, o typed) error {
 	if !ok {
 		return actions.Errorf(actions.Internal, "a copy of %T is not one", o)
 	}
+	if full.GetNamespace() == "" { // kubectl finds one; the checks want one
+		full.SetNamespace("default")
+	}
 	full.SetDefaults(ctx)
 	return fault(k, full.Validate(ctx).Filter(apis.ErrorLevel))
 }

@@ -17,6 +17,7 @@ import (
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/actions/cloudevent"
 	"github.com/deepfn/deepfn/deploy/knative/wish"
 )
 
@@ -55,19 +56,39 @@ func trigger(d wish.Deployment, namespace string, t wish.Trigger) (*eventingv1.T
 		ObjectMeta: meta(d, namespace, name, "trigger"),
 	}
 	out.Spec.Broker = brokerName(d)
-	switch {
-	case t.SQL != "" && len(t.Attributes) > 0: // a Trigger with both would look at one of them only
-		out.Spec.Filters = []eventingv1.SubscriptionsAPIFilter{{Exact: t.Attributes}, {CESQL: t.SQL}}
-	case t.SQL != "":
-		out.Spec.Filters = []eventingv1.SubscriptionsAPIFilter{{CESQL: t.SQL}}
-	case len(t.Attributes) > 0:
-		out.Spec.Filter = &eventingv1.TriggerFilter{Attributes: t.Attributes}
+	if out.Spec.Filter, out.Spec.Filters, err = filters(t); err != nil {
+		return nil, err
 	}
 	out.Spec.Subscriber = pkgduckv1.Destination{Ref: &pkgduckv1.KReference{
 		APIVersion: servingv1.SchemeGroupVersion.String(), Kind: "Service", Name: d.Name,
 	}}
 	out.Spec.Delivery, err = delivery(d.Delivery)
 	return out, err
+}
+
+// ownTypes begin the types of the events that deepfn answers with.
+const ownTypes = "dev.deepfn."
+
+// filters are the filters of a Trigger, in the old form where that says all: a Trigger with both
+// would look at one of them only. A function's answer goes to the same Broker, with the extensions of the
+// event, so a Trigger that names no type gets no answers of deepfn's: they would go round for ever.
+func filters(t wish.Trigger) (*eventingv1.TriggerFilter, []eventingv1.SubscriptionsAPIFilter, error) {
+	kind := t.Attributes["type"]
+	if (kind == cloudevent.Prediction || kind == cloudevent.Failure) && t.Attributes["source"] == "" && t.SQL == "" {
+		return nil, nil, actions.Errorf(actions.Invalid, "--on type=%s: the function would get its own answers, too; say whose with source=…", kind)
+	}
+	if t.SQL == "" && kind != "" {
+		return &eventingv1.TriggerFilter{Attributes: t.Attributes}, nil, nil
+	}
+	var list []eventingv1.SubscriptionsAPIFilter
+	if len(t.Attributes) > 0 {
+		list = append(list, eventingv1.SubscriptionsAPIFilter{Exact: t.Attributes})
+	}
+	if t.SQL != "" {
+		return nil, append(list, eventingv1.SubscriptionsAPIFilter{CESQL: t.SQL}), nil
+	}
+	own := eventingv1.SubscriptionsAPIFilter{Prefix: map[string]string{"type": ownTypes}}
+	return nil, append(list, eventingv1.SubscriptionsAPIFilter{Not: &own}), nil
 }
 
 // delivery says how a Trigger delivers; nil leaves it to its Broker.

@@ -3,6 +3,7 @@ package knative
 import (
 	"context"
 	"fmt"
+	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -52,6 +53,7 @@ func triggers() kind {
 // A typed is an object of Knative's, which knows its defaults and what it may be.
 type typed interface {
 	runtime.Object
+	metav1.Object
 	apis.Defaultable
 	apis.Validatable
 }
@@ -157,12 +159,17 @@ func codeName(d wish.Deployment) string {
 
 // configMap has the code of a function. It never changes: other code has another name.
 func configMap(d wish.Deployment, namespace string) *corev1.ConfigMap {
-	return &corev1.ConfigMap{
+	m := &corev1.ConfigMap{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
 		ObjectMeta: meta(d, namespace, codeName(d), "code"),
 		Immutable:  new(true),
-		BinaryData: map[string][]byte{d.Code.File: d.Code.Data},
 	}
+	if utf8.Valid(d.Code.Data) { // people can read it there
+		m.Data = map[string]string{d.Code.File: string(d.Code.Data)}
+	} else {
+		m.BinaryData = map[string][]byte{d.Code.File: d.Code.Data}
+	}
+	return m
 }
 
 // untyped is an object as it is sent and printed: without a status, and without the fields
