@@ -42,10 +42,10 @@ type record struct {
 	Cancelled    bool   `json:"cancelled,omitempty"`
 }
 
-// hash tells batches apart by what their output depends on.
+// hash tells batches apart by what their output depends on. That is not where it is.
 func (r *record) hash() string {
 	b := r.Batch
-	b.MaxErrors, b.Concurrency, b.Retries, b.Through, b.Sink = "", 0, 0, "", ""
+	b.Output.URL, b.MaxErrors, b.Concurrency, b.Retries, b.Through, b.Sink = "", "", 0, 0, "", ""
 	data, _ := json.Marshal(struct { // of nothing that cannot be encoded
 		Batch        actions.Batch
 		Input, Model string
