@@ -44,7 +44,10 @@ func (t *tarball) more() (bool, error) {
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) { // names are looked at where files are written
 			return false, t.stream.fault(err)
 		}
-		isFile := h.Typeflag == tar.TypeReg || h.Typeflag == tar.TypeGNUSparse || h.Typeflag == tar.TypeCont
+		if isSparse(h) {
+			return false, t.object.damaged("%.100q has holes, which a few bytes may say are endless: pack it without --sparse", h.Name)
+		}
+		isFile := h.Typeflag == tar.TypeReg || h.Typeflag == tar.TypeCont
 		if isFile && !strings.HasSuffix(h.Name, "/") && matches(t.object.match, h.Name) {
 			t.entry = h
 		}
@@ -74,6 +77,16 @@ func (t *tarball) next(_ *arena, r *Row) (int64, error) {
 	}
 	r.File = newFile(name, data)
 	return h.Size, nil
+}
+
+// isSparse says whether an entry is longer than what the archive has of it.
+func isSparse(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return h.Typeflag == tar.TypeGNUSparse
 }
 
 // entryName is the name of an entry of an archive as people say it.
