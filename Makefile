@@ -18,7 +18,8 @@ STACKS    := deepaas current
 TESTENV    = DEEPFN_TEST_PYTHON_DEEPAAS="$(CURDIR)/.cache/stack-deepaas/bin/python" \
 	DEEPFN_TEST_PYTHON_CURRENT="$(CURDIR)/.cache/stack-current/bin/python" \
 	DEEPFN_TEST_PYTHON_TOOLS="$(CURDIR)/.venv/bin/python" DEEPFN_TEST_ONNXRUNTIME="$$(readlink -f .cache/models/libonnxruntime.so*)" DEEPFN_TEST_MODELS="$(CURDIR)/.cache/models" \
-	DEEPFN_TEST_CLOUDEVENTS="$(CURDIR)/.cache/cloudevents" DEEPFN_TEST_QUEUE_PROXY="$(CURDIR)/.cache/queue-proxy"
+	DEEPFN_TEST_CLOUDEVENTS="$(CURDIR)/.cache/cloudevents" DEEPFN_TEST_QUEUE_PROXY="$(CURDIR)/.cache/queue-proxy" \
+	DEEPFN_TEST_S3_SERVER="$(CURDIR)/.cache/versitygw"
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t12
@@ -89,7 +90,7 @@ bin/deepfn-knative: $(SOURCES)
 	@awk -F'\t' '{print $$NF}' .cache/files | xargs -d '\n' ln -sf -t .cache/models
 	@touch $@
 
-ready: .cache/fetched .cache/pythons .venv/ready $(STACKS:%=.cache/stack-%/ready) .cache/cloudevents/ready .cache/queue-proxy # what the tests need
+ready: .cache/fetched .cache/pythons .venv/ready $(STACKS:%=.cache/stack-%/ready) .cache/cloudevents/ready .cache/queue-proxy .cache/versitygw # what the tests need
 
 # The environments of the shipped Python models, in the user's cache.
 .cache/pythons: bin/deepfn
@@ -101,6 +102,11 @@ ready: .cache/fetched .cache/pythons .venv/ready $(STACKS:%=.cache/stack-%/ready
 	python3 -m venv .cache/stack-$*
 	.cache/stack-$*/bin/pip install --quiet --requirement $<
 	@touch $@
+
+# A server of S3 on a folder: Versity's gateway, whose conditional writes are atomic.
+.cache/versitygw: .ci/s3.mod
+	@mkdir -p $(@D)
+	go build -modfile=$< -trimpath -o $@ github.com/versity/versitygw/cmd/versitygw
 
 # Knative's queue-proxy, which stands before a function there.
 .cache/queue-proxy: .ci/queue.mod

@@ -56,15 +56,16 @@ func unreachable(ctx context.Context, l location, err error) error {
 	case named && name.IsNotFound:
 		e.Msg = fmt.Sprintf("%s: there is no address of %s", l, cut(l.url.Hostname()))
 	case named:
+		e.RetryAfter = later
 		e.Msg = fmt.Sprintf("%s: the address of %s cannot be looked up", l, cut(l.url.Hostname()))
 	case certificate:
 		e.Msg = l.String() + ": the server's certificate is not trusted"
 	case plain:
 		e.Msg = l.String() + ": the server does not speak TLS"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		e.Msg = l.String() + ": the connection is refused"
+		e.Msg, e.RetryAfter = l.String()+": the connection is refused", later
 	default:
-		e.Msg = l.String() + " cannot be reached"
+		e.Msg, e.RetryAfter = l.String()+" cannot be reached", later
 	}
 	return e
 }
@@ -75,16 +76,16 @@ func brokenOff(l location, err error) error {
 	case errors.Is(err, errTooLarge):
 		return err
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return &actions.Error{Code: actions.Unavailable, Msg: l.String() + " ended before it was complete", Err: err}
+		return passing(err, "%s ended before it was complete", l)
 	}
-	return &actions.Error{Code: actions.Unavailable, Msg: l.String() + " broke off", Err: err}
+	return passing(err, "%s broke off", l)
 }
 
 // statusError says what a server answered instead of what was asked for.
 func statusError(l location, resp *http.Response) error {
 	e := actions.Errorf(statusCode(resp.StatusCode), "%s answered %s", l, statusText(resp.StatusCode))
 	if e.Code == actions.Unavailable {
-		e.RetryAfter = retryAfter(resp)
+		e.RetryAfter = max(retryAfter(resp), later)
 	}
 	return e
 }
