@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// parquetRows is how many rows are read at once.
-	parquetRows = 256
+	// parquetRows and parquetBytes are how much is read at once.
+	parquetRows  = 256
+	parquetBytes = 4 << 20
 	// maxFooter is how many bytes the description of a Parquet file may have.
 	maxFooter = 128 << 20
 )
@@ -161,7 +162,8 @@ func (p *parquetFile) fill(group int) error {
 			}
 		}
 	}
-	buffer := make([]parquet.Row, min(parquetRows, p.ends[group]-p.row))
+	rows := max(1, min(parquetRows, parquetBytes/p.sizes[group]))
+	buffer := make([]parquet.Row, min(rows, p.ends[group]-p.row))
 	n, err := p.open.ReadRows(buffer)
 	if n == 0 {
 		if err == nil || errors.Is(err, io.EOF) {
