@@ -25,6 +25,8 @@ type Store interface {
 	Copy(ctx context.Context, from, to string) error
 	// Remove removes an object. One that is not there is fine.
 	Remove(ctx context.Context, url string) error
+	// Tidy removes what is below a prefix and no object: what killed processes left.
+	Tidy(ctx context.Context, prefix string) error
 }
 
 // Config says what an Engine works with. Store, Model, Describe and Invoke are required.

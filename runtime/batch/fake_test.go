@@ -176,6 +176,8 @@ func (c *client) Remove(ctx context.Context, url string) error {
 	return c.told("remove", url)
 }
 
+func (c *client) Tidy(ctx context.Context, prefix string) error { return c.ask(ctx, "tidy", prefix) }
+
 // errKilled is what a process sees of the world that is not there any more.
 var errKilled = errors.New("killed")
 

@@ -115,5 +115,8 @@ func (r *run) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.folder.store.Remove(ctx, r.folder.url+recordName)
+	if err := r.folder.store.Remove(ctx, r.folder.url+recordName); err != nil {
+		return err
+	}
+	return r.folder.store.Tidy(ctx, r.folder.url)
 }

@@ -163,7 +163,7 @@ func (s *sweeper) folder(root *os.Root, dir string) {
 		names, err := d.Readdirnames(1024)
 		for _, name := range names {
 			if isTemporary(name) {
-				removeOld(root, path.Join(dir, name))
+				removeOld(root, path.Join(dir, name), oldAge)
 			}
 		}
 		if err != nil || len(names) == 0 {
@@ -186,10 +186,10 @@ func (s *sweeper) first(dir string) bool {
 	return true
 }
 
-// removeOld removes a temporary file that nobody writes.
-func removeOld(root *os.Root, name string) {
+// removeOld removes a temporary file of that age that nobody writes.
+func removeOld(root *os.Root, name string, age time.Duration) {
 	info, err := root.Lstat(name)
-	if err != nil || !info.Mode().IsRegular() || time.Since(info.ModTime()) < oldAge {
+	if err != nil || !info.Mode().IsRegular() || time.Since(info.ModTime()) < age {
 		return
 	}
 	file, err := root.Open(name)
