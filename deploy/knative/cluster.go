@@ -77,7 +77,8 @@ func Connect(cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, actions.Errorf(actions.Invalid, "kubeconfig: %w", err)
 	}
-	client.Timeout, client.UserAgent, client.QPS, client.Burst = requestTimeout, fieldManager, 50, 100
+	client.Timeout, client.UserAgent = requestTimeout, fieldManager
+	client.QPS = -1 // a command asks little, and the server bounds all who ask it
 	client.WarningHandler = warnings{cfg.Warn}
 	c := &Cluster{cfg: cfg, host: client.Host, namespace: namespace}
 	if c.objects, err = dynamic.NewForConfig(client); err != nil {
