@@ -157,7 +157,7 @@ func TestErrorsOfNobody(t *testing.T) {
 		{&actions.Error{Code: actions.Unavailable, Msg: "asked for a pause", Status: 503}, 1},
 		{&actions.Error{Code: actions.Unavailable, Msg: "loading", Err: actions.ErrDiedLoading}, 1},
 		// Somebody may have ended the process, which calls for another try.
-		{&actions.Error{Code: actions.Unavailable, Msg: "shutting down"}, 4},
+		{&actions.Error{Code: actions.Unavailable, Msg: "shutting down"}, 6},
 	} {
 		calls := 0
 		invoke := func(context.Context, actions.Request) (actions.Response, error) {

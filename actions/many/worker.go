@@ -18,9 +18,9 @@ type worker struct {
 }
 
 // maxAbsent is after how many calls in a row that nobody answered no row is suspected of it
-// any longer: the first of all, and those in which one row at fault would be alone, have been
-// made by then, and one without it.
-const maxAbsent = 4
+// any longer: the first of all, one of the smaller ones, and four of rows alone, one of which is at
+// fault if any is. More rows than that which are killers, one after the other, are not found.
+const maxAbsent = 6
 
 // do predicts the rows of a group: with one call, or with several if that one fails.
 func (w *worker) do(ctx context.Context, g group) {
