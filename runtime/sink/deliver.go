@@ -165,9 +165,13 @@ func retryAfter(value string) time.Duration {
 func deadLetter(e *cloudevent.Event, d destination, f *failure) cloudevent.Event {
 	letter := *e
 	text := base64.StdEncoding.EncodeToString(f.answer)
-	letter.Extensions = slices.DeleteFunc(slices.Clone(e.Extensions), func(a cloudevent.Attribute) bool { return a.Name == "knativeerrorcode" })
+	letter.Extensions = slices.DeleteFunc(slices.Clone(e.Extensions), func(a cloudevent.Attribute) bool {
+		return strings.HasPrefix(a.Name, "knativeerror") // of an earlier failure
+	})
 	letter.SetExtension("knativeerrordest", d.shown())
 	letter.Extensions = append(letter.Extensions, cloudevent.Attribute{Name: "knativeerrorcode", Value: strconv.Itoa(f.status), Kind: cloudevent.Integer})
-	letter.SetExtension("knativeerrordata", text[:min(len(text), maxErrorData)])
+	if text != "" {
+		letter.SetExtension("knativeerrordata", text[:min(len(text), maxErrorData)])
+	}
 	return letter
 }

@@ -149,7 +149,10 @@ func (s *Sink) Send(ctx context.Context, to string, e *cloudevent.Event) error {
 	if f == nil {
 		return nil
 	}
-	log := s.cfg.Log.With("event_id", cut(event.ID), "event_type", cut(event.Type), "sink", d.shown(), "tries", f.tries, "error", f.err, "cause", f.err.Err)
+	log := s.cfg.Log.With("event_id", cut(event.ID), "event_type", cut(event.Type), "sink", d.shown(), "tries", f.tries, "error", f.err)
+	if f.err.Err != nil {
+		log = log.With("cause", f.err.Err)
+	}
 	if s.deadLetter.url == "" || ctx.Err() != nil {
 		log.WarnContext(ctx, "event not delivered")
 		return f.err
