@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cloudevents/sdk-go/v2/binding"
+	bindingtest "github.com/cloudevents/sdk-go/v2/binding/test"
 	"github.com/cloudevents/sdk-go/v2/event"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	cetest "github.com/cloudevents/sdk-go/v2/test"
@@ -173,6 +174,38 @@ func TestReadsWhatTheSDKWrites(t *testing.T) {
 				t.Errorf("(-SDK +ours)\n%s", diff)
 			}
 		})
+	}
+}
+
+// The messages that the SDK tests its own transports with.
+func TestReadsMessagesOfTheSDK(t *testing.T) {
+	for _, e := range sdkEvents(t) {
+		for name, message := range map[string]binding.Message{
+			"binary": bindingtest.MustCreateMockBinaryMessage(e), "structured": bindingtest.MustCreateMockStructuredMessage(t, e),
+		} {
+			t.Run(name+" "+e.SpecVersion()+" "+e.ID(), func(t *testing.T) {
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://example.com/", http.NoBody)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := cehttp.WriteRequest(t.Context(), message, req); err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(req.Body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var got cloudevent.Event
+				if contentType := req.Header.Get("Content-Type"); cloudevent.ModeOf(contentType, headerOf(req.Header)) == cloudevent.Structured {
+					got, err = cloudevent.ParseStructured(body)
+				} else {
+					got, err = cloudevent.ParseBinary(contentType, headerOf(req.Header), body)
+				}
+				if diff := cmp.Diff(described(e), ours(got)); err != nil || diff != "" {
+					t.Errorf("%v (-SDK +ours)\n%s", err, diff)
+				}
+			})
+		}
 	}
 }
 
