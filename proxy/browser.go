@@ -43,13 +43,17 @@ func crossSite(r *request) bool {
 }
 
 // headerText returns the first value of a header, "" when there is none.
-func (r *request) headerText(name string) (text string) {
+func (r *request) headerText(name string) string {
 	switch {
 	case r.peek != nil: // takes no memory for what is not there
 		return strings.TrimSpace(string(r.peek.Peek(name)))
 	case r.header == nil:
 		return ""
 	}
+	return r.firstHeader(name)
+}
+
+func (r *request) firstHeader(name string) (text string) {
 	first := true
 	r.header(name, func(_, value string) {
 		if first {

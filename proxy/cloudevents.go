@@ -47,6 +47,8 @@ type eventTarget struct {
 	name  string
 	model actions.Model
 	err   error // why there is none
+	// source is that of its answers.
+	source string
 }
 
 // An eventOutcome is what became of an event.
@@ -94,16 +96,16 @@ func (s *Server) entryEvents(ctx context.Context, r *request, do func(t *eventTa
 	a := s.action.Load()
 	switch {
 	case a == nil:
-		return do(&eventTarget{err: actions.Errorf(actions.Invalid, noFunction)})
+		return do(&eventTarget{source: s.eventSource(""), err: actions.Errorf(actions.Invalid, noFunction)})
 	case a.verb != actions.Predict:
-		return do(&eventTarget{name: a.model, err: actions.Errorf(actions.Unsupported, "events are predictions, and this function is the %s of %s", a.verb, a.model)})
+		return do(&eventTarget{name: a.model, source: s.eventSource(a.model), err: actions.Errorf(actions.Unsupported, "events are predictions, and this function is the %s of %s", a.verb, a.model)})
 	}
 	return do(s.target(ctx, a.model))
 }
 
 // target finds the model for events.
 func (s *Server) target(ctx context.Context, name string) *eventTarget {
-	t := &eventTarget{name: name}
+	t := &eventTarget{name: name, source: s.eventSource(name)}
 	if t.model, t.err = s.model(ctx, name); t.err == nil && s.cfg.NoPredict {
 		t.err = &actions.Error{Code: actions.Unsupported, Msg: "predictions are turned off here", Status: http.StatusPaymentRequired}
 	}
@@ -116,31 +118,69 @@ func isEvent(r *request) bool {
 	if len(r.contentType) >= len(structured) && strings.EqualFold(r.contentType[:len(structured)], structured) {
 		return true
 	}
-	event := false
-	r.attributes(func(string, string) { event = true })
-	return event
+	if !r.collected {
+		r.collected = true
+		r.collectAttributes()
+	}
+	return len(r.collection) > 0
 }
 
-// attributes calls each for every header that is an attribute of an event in binary mode. It
-// takes no memory for the others.
+// attributes calls each for every header that is an attribute of an event in binary mode.
 func (r *request) attributes(each func(name, value string)) {
-	if raw, ok := r.peek.(interface {
+	if !r.collected {
+		r.collected = true
+		r.collectAttributes()
+	}
+	for i := range r.collection {
+		each(r.collection[i].Name, r.collection[i].Value)
+	}
+}
+
+// collectAttributes keeps the attributes in the header. It takes no memory for other headers,
+// and one piece of it for the values of all attributes.
+func (r *request) collectAttributes() {
+	raw, ok := r.peek.(interface {
 		All() iter.Seq2[[]byte, []byte]
-	}); ok {
-		for name, value := range raw.All() {
-			if len(name) > 3 && name[0]|0x20 == 'c' && name[1]|0x20 == 'e' && name[2] == '-' {
-				each(attributeName(name), string(value))
-			}
+	})
+	if !ok {
+		if r.header != nil {
+			r.header("", func(name, value string) {
+				if len(name) > 3 && strings.EqualFold(name[:3], "ce-") {
+					r.collection = append(r.collection, cloudevent.Attribute{Name: name, Value: value})
+				}
+			})
 		}
 		return
 	}
-	if r.header != nil {
-		r.header("", func(name, value string) {
-			if len(name) > 3 && strings.EqualFold(name[:3], "ce-") {
-				each(name, value)
+	size := 0
+	for name, value := range raw.All() {
+		if isAttribute(name) {
+			size += len(value)
+			if r.collection == nil {
+				r.collection = make([]cloudevent.Attribute, 0, 8)
 			}
-		})
+			r.collection = append(r.collection, cloudevent.Attribute{Name: attributeName(name)})
+		}
 	}
+	if size == 0 {
+		return
+	}
+	var values strings.Builder
+	values.Grow(size)
+	at := 0
+	for name, value := range raw.All() {
+		if isAttribute(name) {
+			start := values.Len()
+			values.Write(value)
+			r.collection[at].Value = values.String()[start:]
+			at++
+		}
+	}
+}
+
+// isAttribute says whether a header is an attribute of an event.
+func isAttribute(name []byte) bool {
+	return len(name) > 3 && name[0]|0x20 == 'c' && name[1]|0x20 == 'e' && name[2] == '-'
 }
 
 // attributeName is the name of a header, without memory for those that every event has.
@@ -175,7 +215,7 @@ func (s *Server) events(ctx context.Context, r *request, t *eventTarget) respons
 	}
 	var e cloudevent.Event
 	var err error
-	switch cloudevent.ModeOf(r.contentType, r.attributes) {
+	switch cloudevent.ModeOf(r.contentType, func(func(name, value string)) {}) {
 	case cloudevent.Batched:
 		return s.eventBatch(ctx, r, t, w)
 	case cloudevent.Structured:

@@ -33,7 +33,10 @@ func keyOf(d *delivery) eventKey {
 	return sha256.Sum256(b)
 }
 
-func (k *eventKey) text() string { return hex.EncodeToString(k[:]) }
+func (k *eventKey) text() string {
+	var room [2 * sha256.Size]byte
+	return string(hex.AppendEncode(room[:0], k[:]))
+}
 
 // An eventRecord knows the events that are being answered, and what became of the last ones.
 type eventRecord struct {

@@ -47,21 +47,24 @@ func (r *request) wishes() wish {
 	if r.header == nil || r.peek != nil && r.peek.Peek("Prefer") == nil {
 		return w
 	}
-	r.header("Prefer", func(_, value string) {
-		for preference := range strings.SplitSeq(value, ",") {
-			preference, _, _ = strings.Cut(preference, ";")
-			name, argument, _ := strings.Cut(preference, "=")
-			switch name = strings.ToLower(strings.TrimSpace(name)); {
-			case name == "reply":
-				w.reply = true
-			case name == "respond-async":
-				w.async = true
-			case name == "return" && strings.EqualFold(strings.Trim(argument, ` "`), "minimal"):
-				w.minimal = true
-			}
-		}
-	})
+	r.header("Prefer", func(_, value string) { w.prefer(value) })
 	return w
+}
+
+// prefer reads the value of a header Prefer.
+func (w *wish) prefer(value string) {
+	for preference := range strings.SplitSeq(value, ",") {
+		preference, _, _ = strings.Cut(preference, ";")
+		name, argument, _ := strings.Cut(preference, "=")
+		switch name = strings.ToLower(strings.TrimSpace(name)); {
+		case name == "reply":
+			w.reply = true
+		case name == "respond-async":
+			w.async = true
+		case name == "return" && strings.EqualFold(strings.Trim(argument, ` "`), "minimal"):
+			w.minimal = true
+		}
+	}
 }
 
 // withoutEvents is an Accept less the forms of events, about which a model knows nothing.
@@ -114,7 +117,7 @@ func (s *Server) reply(d *delivery) cloudevent.Event {
 	answer := cloudevent.Event{
 		SpecVersion: e.SpecVersion,
 		ID:          d.key.text(),
-		Source:      s.eventSource(d.of),
+		Source:      d.of.source,
 		Type:        o.kind,
 		Subject:     cmp.Or(o.subject, e.Subject, e.ID),
 		Time:        o.at.UTC().Format(time.RFC3339Nano),
@@ -175,10 +178,10 @@ func ofDelivery(name string) bool {
 
 // eventSource is the source of the answers of a model, a reference of the form
 // "/services/SERVICE/models/NAME".
-func (s *Server) eventSource(t *eventTarget) string {
+func (s *Server) eventSource(model string) string {
 	source := s.service
-	if t.name != "" {
-		source += "/models/" + url.PathEscape(t.name)
+	if model != "" {
+		source += "/models/" + url.PathEscape(model)
 	}
 	return cmp.Or(source, "/")
 }

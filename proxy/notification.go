@@ -73,19 +73,20 @@ func objectURL(scheme, bucket, key string) string {
 }
 
 // parseS3 reads a notification in S3's own JSON.
-func parseS3(data []byte) (n s3Notice, is bool) {
+func parseS3(data []byte) (*s3Notice, bool) {
 	if !bytes.Contains(data, []byte(`"Records"`)) && !bytes.Contains(data, []byte(`"s3:TestEvent"`)) {
-		return n, false
+		return nil, false
 	}
+	var n s3Notice
 	if json.Unmarshal(data, &n) != nil || len(n.Records) > maxNotices {
-		return n, false
+		return nil, false
 	}
 	for i := range n.Records {
 		if !n.Records[i].isS3() {
-			return n, false
+			return nil, false
 		}
 	}
-	return n, len(n.Records) > 0 || n.Event == "s3:TestEvent"
+	return &n, len(n.Records) > 0 || n.Event == "s3:TestEvent"
 }
 
 // parseBucketNotice reads a notification that came as it is, without an event around it, and

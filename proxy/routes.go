@@ -48,8 +48,11 @@ type request struct {
 	arrived time.Time     // zero when nobody has looked at the clock
 	trace   actions.Trace // of the request's own span, or of the caller's
 	remote  bool          // the caller has said the trace
-	kept    int64         // of taken, for a body that outlives the answer
-	account account
+	// collection are the attributes of an event in the header, once they are collected.
+	collection []cloudevent.Attribute
+	collected  bool
+	kept       int64 // of taken, for a body that outlives the answer
+	account    account
 }
 
 func (s *Server) newID() string { return s.idPrefix + strconv.FormatUint(s.ids.Add(1), 36) }
@@ -155,6 +158,7 @@ func (s *Server) routes() []route {
 	table := []route{
 		{path: "/run", post: s.run, always: true, anySize: true},
 		{path: s.base + "/v2/models/{model}/predict/", post: s.predict, web: true},
+		s.entryRoute(),
 		{path: s.base + "/v2/models/{model}/events/", post: s.modelEvents, all: s.eventMethods, anySize: true},
 		{path: "/healthz", get: s.healthz, always: true, probe: true},
 		{path: "/readyz", get: s.readyz, always: true, probe: true},
@@ -186,7 +190,7 @@ func (s *Server) routes() []route {
 	if s.base != "" {
 		table = append(table, route{path: s.base, get: s.versionsPage}, route{path: s.base + "/", get: s.versionsPage})
 	}
-	return append(append(table, s.entryRoute()), s.apiRoutes()...)
+	return append(table, s.apiRoutes()...)
 }
 
 // template is the path of a route for people: one for many paths ends in a star.
