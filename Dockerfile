@@ -16,7 +16,7 @@ COPY cmd cmd
 COPY deploy deploy
 COPY proxy proxy
 COPY runtime runtime
-RUN go build -trimpath -ldflags="-s -w" -o /out/bin/deepfn ./cmd/deepfn
+RUN go build -trimpath -tags disable_grpc_modules -ldflags="-s -w" -o /out/bin/deepfn ./cmd/deepfn
 
 # What the models need, by content, in layers that change only when they do: ONNX
 # Runtime's library in one, the rest in another. It is fetched with the interpreter and

@@ -9,8 +9,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"gocloud.dev/gcerrors"
+	"google.golang.org/api/googleapi"
 
 	"github.com/deepfn/deepfn/actions"
 )
@@ -56,6 +58,18 @@ func replyOf(err error) reply {
 		r.status = e.HTTPStatusCode()
 		if e.Response != nil {
 			r.retryAfter = retryAfter(e.Response.Response)
+		}
+	}
+	if e, ok := errors.AsType[*azcore.ResponseError](err); ok {
+		r.status, r.code = e.StatusCode, e.ErrorCode
+		if e.RawResponse != nil {
+			r.retryAfter = retryAfter(e.RawResponse)
+		}
+	}
+	if e, ok := errors.AsType[*googleapi.Error](err); ok {
+		r.status = e.Code
+		if len(e.Errors) > 0 {
+			r.code = e.Errors[0].Reason
 		}
 	}
 	return r

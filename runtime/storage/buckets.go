@@ -11,6 +11,10 @@ import (
 	"sync"
 	"unicode/utf8"
 
+	gcs "cloud.google.com/go/storage"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	azblob "github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -124,11 +128,27 @@ func (b *buckets) fetch(ctx context.Context, l location) (object, error) {
 
 // contentEncoding is the encoding that an object has in its store.
 func contentEncoding(r *blob.Reader) string {
-	var got s3.GetObjectOutput
-	if r.As(&got) {
-		return aws.ToString(got.ContentEncoding)
+	var ofS3 s3.GetObjectOutput
+	var ofGS *gcs.Reader
+	var ofAzure azblob.DownloadStreamResponse
+	switch {
+	case r.As(&ofS3):
+		return aws.ToString(ofS3.ContentEncoding)
+	case r.As(&ofGS):
+		return ofGS.Attrs.ContentEncoding
+	case r.As(&ofAzure) && ofAzure.ContentEncoding != nil:
+		return *ofAzure.ContentEncoding
 	}
 	return ""
+}
+
+// asStored has Google's store give an object with its compression.
+func asStored(as func(any) bool) error {
+	var object **gcs.ObjectHandle
+	if as(&object) {
+		*object = (*object).ReadCompressed(true)
+	}
+	return nil
 }
 
 // reader opens a part of an object as it is stored.
@@ -137,7 +157,8 @@ func (b *buckets) reader(ctx context.Context, l location, offset, length int64) 
 	if err != nil {
 		return nil, err
 	}
-	r, err := bucket.NewRangeReader(ctx, key(l), offset, length, nil)
+	ctx = policy.WithHTTPHeader(ctx, http.Header{"Accept-Encoding": {"identity"}}) // of Azure's client
+	r, err := bucket.NewRangeReader(ctx, key(l), offset, length, &blob.ReaderOptions{BeforeRead: asStored})
 	if err != nil {
 		return nil, bucketError(ctx, l, err)
 	}
@@ -208,7 +229,7 @@ func (b *buckets) stat(ctx context.Context, l location) (actions.Object, error) 
 		return actions.Object{}, bucketError(ctx, l, err)
 	}
 	return actions.Object{
-		URL: urlOf(l, key(l)), Size: a.Size, ETag: a.ETag, Modified: a.ModTime, ContentType: a.ContentType,
+		URL: urlOf(l, key(l)), Size: a.Size, ETag: quoted(a.ETag), Modified: a.ModTime, ContentType: a.ContentType,
 	}, nil
 }
 
@@ -248,10 +269,30 @@ func (b *buckets) list(ctx context.Context, l location, yield func(actions.Objec
 func listedObject(l location, o *blob.ListObject) actions.Object {
 	key, etag := o.Key, ""
 	var ofS3 types.Object
-	if o.As(&ofS3) {
+	var ofGS gcs.ObjectAttrs
+	var ofAzure container.BlobItem
+	switch {
+	case o.As(&ofS3):
 		key, etag = aws.ToString(ofS3.Key), aws.ToString(ofS3.ETag)
+	case o.As(&ofGS):
+		key, etag = ofGS.Name, quoted(ofGS.Etag)
+	case o.As(&ofAzure):
+		if ofAzure.Name != nil {
+			key = *ofAzure.Name
+		}
+		if ofAzure.Properties != nil && ofAzure.Properties.ETag != nil {
+			etag = quoted(string(*ofAzure.Properties.ETag))
+		}
 	}
 	return actions.Object{URL: urlOf(l, key), Size: o.Size, ETag: etag, Modified: o.ModTime}
+}
+
+// quoted is an entity tag as HTTP writes it, which the lists of some stores do not.
+func quoted(etag string) string {
+	if etag == "" || strings.HasSuffix(etag, `"`) {
+		return etag
+	}
+	return `"` + etag + `"`
 }
 
 func (b *buckets) copy(ctx context.Context, from, to location) error {

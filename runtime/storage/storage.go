@@ -105,8 +105,12 @@ func New(cfg Config) (*Storage, error) {
 	s.forms = map[string]form{
 		"https": web,
 		"http":  web,
-		"s3":    newBuckets(new(s3Opener).open, ""),
-		"file":  &folders{allow: s.allow},
+
+		"s3":     newBuckets(new(s3Opener).open, ""),
+		"gs":     newBuckets(new(gsOpener).open, ""),
+		"azblob": newBuckets(openAzure, azureOdd),
+
+		fileScheme: &folders{allow: s.allow},
 	}
 	return s, nil
 }
