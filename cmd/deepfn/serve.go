@@ -262,6 +262,7 @@ func (srv *server) config(r *running) (proxy.Config, error) {
 		Stdout: srv.stdout, Stderr: srv.errOut, Log: r.log, Version: release,
 		BasePath: srv.BasePath, NoPredict: !srv.Predict, NoTrain: !srv.Train, NoDocs: !srv.Docs, Debug: srv.Debug,
 	}
+	srv.Events.Apply(&cfg)
 	if r.trainings != nil {
 		cfg.Jobs = r.trainings
 	}

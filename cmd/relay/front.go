@@ -47,6 +47,8 @@ type Front struct {
 	BasePath string
 	// Sink is where events go that are no answer to a request.
 	Sink Sink
+	// Events is about the events that are taken.
+	Events Events
 	// Predict, Train, Docs and Debug say which endpoints there are.
 	Predict, Train, Docs, Debug bool
 }
@@ -64,6 +66,7 @@ func (fr *Front) AddFlags(f *pflag.FlagSet) {
 	f.DurationVar(&fr.Grace, "grace", 30*time.Second, "time for requests in flight after SIGTERM (DEEPFN_GRACE)")
 	f.StringVar(&fr.BasePath, "base-path", "", "path below which the DEEPaaS API is served, such as /models/cats (DEEPFN_BASE_PATH)")
 	fr.Sink.addFlags(f)
+	fr.Events.addFlags(f)
 	f.BoolVar(&fr.Predict, "predict-endpoint", true, "answer predictions of the DEEPaaS API; false: 402 (DEEPFN_PREDICT_ENDPOINT)")
 	f.BoolVar(&fr.Train, "train-endpoint", true, "take trainings of the DEEPaaS API; false: 402 (DEEPFN_TRAIN_ENDPOINT)")
 	f.BoolVar(&fr.Docs, "doc-endpoint", true, "serve the page at /api (DEEPFN_DOC_ENDPOINT)")
@@ -93,7 +96,7 @@ func (fr *Front) Resolve(f *pflag.FlagSet, getenv func(string) string) error {
 	case fr.Grace < 0:
 		return UsageError{errors.New("--grace wants 0 or more")}
 	}
-	return errors.Join(fr.resolveEndpoints(f, getenv), fr.resolveBasePath(f, getenv), fr.Sink.resolve(f, getenv))
+	return errors.Join(fr.resolveEndpoints(f, getenv), fr.resolveBasePath(f, getenv), fr.Sink.resolve(f, getenv), fr.Events.resolve(f, getenv))
 }
 
 // ResolveListen finds the address from the flag, DEEPFN_LISTEN and PORT.

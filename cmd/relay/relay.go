@@ -127,13 +127,15 @@ func (s *server) front() proxy.Config {
 	if cfg.Model != "" {
 		catalog = only{s.relay, cfg.Model}
 	}
-	return proxy.Config{
+	front := proxy.Config{
 		Invoker: s.relay, Catalog: catalog, Model: cfg.Model, Ready: s.ready, Warm: s.warm,
 		Entry: cfg.Entry, Storage: cfg.Storage, Sink: s.sink, Elsewhere: elsewhere,
 		MaxBody: f.MaxBody, MaxPayload: f.PayloadLimit, Grace: GraceOf(f.Grace),
 		BasePath: f.BasePath, NoPredict: !f.Predict, NoTrain: !f.Train, NoDocs: !f.Docs, Debug: f.Debug,
 		Stdout: cfg.Stdout, Stderr: cfg.Stderr, Log: cfg.Log, Version: cfg.Version,
 	}
+	f.Events.Apply(&front)
+	return front
 }
 
 // ready returns nil if the node answers, and the model of the command line was warm.
