@@ -100,7 +100,7 @@ func (t *table) header(o object) error {
 		}
 	}
 	if o.key != "" && t.key < 0 {
-		return invalid("input.key", "is %.100q, but the columns of %s are %.1000s", o.key, o.url, strings.Join(names, ", "))
+		return invalid("input.key", "is %.100q, but the columns of %s are %.1000s", o.key, o.shown, strings.Join(names, ", "))
 	}
 	return nil
 }

@@ -71,16 +71,16 @@ func (s *Source) fetchAll(ctx context.Context, rows []Row, first int) error {
 
 // fetch fetches one object. That it has gone, or is too large, is the row's error.
 func (s *Source) fetch(ctx context.Context, r *Row, i int) error {
-	url, name, size := s.objects.url(i), s.objects.name(i), s.objects.sizes[i]
+	name, size := s.objects.name(i), s.objects.sizes[i]
 	if size > maxFile {
 		r.Err = tooLarge(size)
 		return nil
 	}
 	data := make([]byte, size)
-	err := s.fetchInto(ctx, data, url)
+	err := s.fetchInto(ctx, data, i)
 	switch {
 	case actions.CodeOf(err) == actions.NotFound:
-		r.Err = actions.Errorf(actions.Invalid, "%s has gone since the batch began", url)
+		r.Err = actions.Errorf(actions.Invalid, "%s has gone since the batch began", s.objects.showing(i))
 	case err != nil:
 		return err
 	default:
@@ -89,18 +89,19 @@ func (s *Source) fetch(ctx context.Context, r *Row, i int) error {
 	return nil
 }
 
-func (s *Source) fetchInto(ctx context.Context, data []byte, url string) error {
+// fetchInto fills data with an object.
+func (s *Source) fetchInto(ctx context.Context, data []byte, i int) error {
 	if len(data) == 0 {
 		return nil
 	}
-	body, err := s.store.Open(ctx, url, 0, int64(len(data)))
+	body, err := s.store.Open(ctx, s.objects.url(i), 0, int64(len(data)))
 	if err != nil {
-		return storeError(url, err)
+		return storeError(s.objects.showing(i), err)
 	}
 	_, err = io.ReadFull(body, data)
 	_ = body.Close() // it was only read
 	if err != nil {
-		return storeError(url, err)
+		return storeError(s.objects.showing(i), err)
 	}
 	return nil
 }

@@ -70,7 +70,7 @@ func (r *ranged) block(number int64) ([]byte, error) {
 		_ = body.Close() // it was only read
 	}
 	if err != nil {
-		r.err = storeError(r.object.url, err)
+		r.err = storeError(r.object.shown, err)
 		return nil, r.err
 	}
 	r.blocks[number] = block

@@ -109,7 +109,7 @@ func (s *Source) position(at json.RawMessage) (p position, err error) {
 	}
 	err = json.Unmarshal(at, &p)
 	if err != nil || p.Object < 0 || p.Object >= s.objects.len() || p.Offset < 0 {
-		return position{}, actions.Errorf(actions.Invalid, "%.100q is no position in %s", at, s.in.URL)
+		return position{}, actions.Errorf(actions.Invalid, "%.100q is no position in %s", at, s.objects.shown)
 	}
 	return p, nil
 }
@@ -207,7 +207,7 @@ func (s *Source) more(part *Part) (bool, error) {
 // openObject opens the object of a position for reading from there.
 func (s *Source) openObject(open opener, p position) (reader, error) {
 	o := object{
-		url: s.objects.url(p.Object), name: s.objects.name(p.Object), size: s.objects.sizes[p.Object],
+		url: s.objects.url(p.Object), shown: s.objects.showing(p.Object), name: s.objects.name(p.Object), size: s.objects.sizes[p.Object],
 		only: s.objects.len() == 1, key: s.in.Key, match: s.in.Match, open: open,
 	}
 	switch s.format {
@@ -230,25 +230,26 @@ func (s *Source) fault(ctx context.Context, err error) error {
 	case ctx.Err() == nil:
 		return err
 	case context.Cause(ctx) == context.DeadlineExceeded: //nolint:errorlint // the cause is exactly this
-		return &actions.Error{Code: actions.Deadline, Msg: "reading " + s.in.URL + ": the time is over", Err: err}
+		return &actions.Error{Code: actions.Deadline, Msg: "reading " + s.objects.shown + ": the time is over", Err: err}
 	}
-	return &actions.Error{Code: actions.Canceled, Msg: "reading " + s.in.URL + " was cancelled", Err: err}
+	return &actions.Error{Code: actions.Canceled, Msg: "reading " + s.objects.shown + " was cancelled", Err: err}
 }
 
 // An object is one object of the input, and what of the input its reader has to know.
 type object struct {
-	url, name string
-	size      int64
-	only      bool // there is no other in the input
-	key       string
-	match     string
-	open      opener
+	// url is for the store, shown for people: without a query, which may be a key.
+	url, shown, name string
+	size             int64
+	only             bool // there is no other in the input
+	key              string
+	match            string
+	open             opener
 }
 
 // damaged is the error of an object that cannot be read on.
 func (o object) damaged(format string, args ...any) error {
 	e := actions.Errorf(actions.Invalid, format, args...)
-	e.Msg = o.url + ": " + e.Msg
+	e.Msg = o.shown + ": " + e.Msg
 	return e
 }
 

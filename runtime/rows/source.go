@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"hash"
 	"io"
-	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -42,10 +41,13 @@ func Open(ctx context.Context, store Store, in actions.BatchInput) (*Source, err
 	if err := checkInput(in); err != nil {
 		return nil, err
 	}
-	s := &Source{store: store, in: in}
+	list, err := newObjects(in.URL)
+	if err != nil {
+		return nil, err
+	}
+	s := &Source{store: store, in: in, objects: list}
 	h := sha256.New()
-	var err error
-	if strings.HasSuffix(in.URL, "/") {
+	if list.isPrefix() {
 		err = s.list(ctx, h)
 	} else {
 		err = s.stat(ctx, h)
@@ -66,31 +68,31 @@ func (s *Source) stat(ctx context.Context, h hash.Hash) error {
 	if err != nil {
 		return err
 	}
-	s.objects.prefix, s.format = s.in.URL[:len(s.in.URL)-len(path.Base(s.in.URL))], s.in.Format
-	if s.format == "" {
-		s.format = formatOf(s.in.URL)
+	name := s.objects.split()
+	if s.format = s.in.Format; s.format == "" {
+		s.format = formatOf(name)
 	}
 	if s.format == "" {
-		return invalid("input.format", "is missing: the name of %s does not tell what it is; the formats are %s", s.in.URL, formats)
+		return invalid("input.format", "is missing: the name of %s does not tell what it is; the formats are %s", s.objects.shown, formats)
 	}
-	o.URL = s.in.URL
+	o.URL = s.objects.shown // without a query, which is another each time it is signed
 	addTo(h, o)
-	s.objects.add(path.Base(s.in.URL), o.Size)
+	s.objects.add(name, o.Size)
 	return nil
 }
 
 // list makes an input of all objects below a prefix. Without a format in the request all of
 // them have to be of one: an input is never silently a part of what is there.
 func (s *Source) list(ctx context.Context, h hash.Hash) error {
-	s.objects.prefix, s.format = s.in.URL, s.in.Format
+	s.format = s.in.Format
 	told, first := s.in.Format != "", ""
 	for o, err := range s.store.List(ctx, s.in.URL) {
 		if err != nil {
 			return err
 		}
-		name, ok := strings.CutPrefix(o.URL, s.in.URL)
+		name, ok := s.objects.nameOf(o.URL)
 		if !ok {
-			return actions.Errorf(actions.Internal, "rows: the store lists %s below %s", o.URL, s.in.URL)
+			return actions.Errorf(actions.Internal, "rows: the store lists %s below %s", o.URL, s.objects.shown)
 		}
 		if name == "" || strings.HasSuffix(name, "/") || !s.wanted(name, told) {
 			continue
@@ -98,10 +100,10 @@ func (s *Source) list(ctx context.Context, h hash.Hash) error {
 		if format := formatOf(name); !told && first == "" {
 			s.format, first = format, name
 		} else if !told && format != s.format {
-			return invalid("input.format", "is missing: below %s are both %s and %s, which are not of one format; say format, or match", s.in.URL, first, name)
+			return invalid("input.format", "is missing: below %s are both %s and %s, which are not of one format; say format, or match", s.objects.shown, first, name)
 		}
 		if s.objects.len() == maxObjects {
-			return actions.Errorf(actions.TooLarge, "there are more than %d objects below %s: make several batches of it, by prefix or match", maxObjects, s.in.URL)
+			return actions.Errorf(actions.TooLarge, "there are more than %d objects below %s: make several batches of it, by prefix or match", maxObjects, s.objects.shown)
 		}
 		addTo(h, o)
 		s.objects.add(name, o.Size)
@@ -130,9 +132,9 @@ func (s *Source) wanted(name string, told bool) bool {
 
 func (s *Source) nothing() error {
 	if s.in.Match != "" {
-		return actions.Errorf(actions.NotFound, "no object below %s matches %q", s.in.URL, s.in.Match)
+		return actions.Errorf(actions.NotFound, "no object below %s matches %q", s.objects.shown, s.in.Match)
 	}
-	return actions.Errorf(actions.NotFound, "there is no object below %s", s.in.URL)
+	return actions.Errorf(actions.NotFound, "there is no object below %s", s.objects.shown)
 }
 
 // addTo adds an object to the fingerprint.
@@ -194,33 +196,3 @@ func (s *Source) Close() error {
 	s.cursor.drop()
 	return nil
 }
-
-// objects are the objects of an input, held so that a million of them are some ten megabytes:
-// the names in one piece, and where each ends.
-type objects struct {
-	prefix string
-	names  []byte
-	ends   []int
-	sizes  []int64
-	size   int64
-}
-
-func (o *objects) add(name string, size int64) {
-	o.names = append(o.names, name...)
-	o.ends = append(o.ends, len(o.names))
-	o.sizes = append(o.sizes, size)
-	o.size += size
-}
-
-func (o *objects) len() int { return len(o.ends) }
-
-// name is the name of an object below the prefix.
-func (o *objects) name(i int) string {
-	start := 0
-	if i > 0 {
-		start = o.ends[i-1]
-	}
-	return string(o.names[start:o.ends[i]])
-}
-
-func (o *objects) url(i int) string { return o.prefix + o.name(i) }

@@ -77,6 +77,40 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// TestEscapes shows that URLs are escaped and names are not, however the prefix was written, and
+// that nobody sees or signs a query.
+func TestEscapes(t *testing.T) {
+	store := &memory{objects: map[string][]byte{
+		"file:///data/in%20put/a%20%C3%A4.txt": []byte("a"), "file:///data/in%20put/b.txt": []byte("b"),
+	}}
+	in := actions.BatchInput{URL: "file:///data/./in%20put//", Match: "a ä.*"}
+	all, _ := readAll(t, open(t, unclean{store}, in), whole())
+	if got, want := show(all), "0 \"a ä.txt\" a ä.txt text/plain \"a\"\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	var prints []string
+	for _, query := range []string{"?sig=1", "?sig=2"} {
+		in := actions.BatchInput{URL: "https://host/x.ndjson" + query}
+		s := open(t, storeOf(in.URL, []byte("1\n")), in)
+		readAll(t, s, whole())
+		_, err := s.Read(t.Context(), []byte("[]"), 0, whole())
+		if err == nil || strings.Contains(err.Error(), "sig") {
+			t.Errorf("got %v, want an error without the query", err)
+		}
+		prints = append(prints, s.Fingerprint())
+	}
+	if prints[0] != prints[1] {
+		t.Errorf("signed anew: got another fingerprint, want the same")
+	}
+}
+
+// unclean is a store that cleans the paths of what it lists.
+type unclean struct{ *memory }
+
+func (u unclean) List(ctx context.Context, _ string) iter.Seq2[actions.Object, error] {
+	return u.memory.List(ctx, "file:///data/in%20put/")
+}
+
 func TestFingerprint(t *testing.T) {
 	print := func(store *memory, url string) string {
 		return open(t, store, actions.BatchInput{URL: url}).Fingerprint()

@@ -110,7 +110,7 @@ func newRawStream(o object, offset int64) (*rawStream, error) {
 	}
 	body, err := o.open(o.url, offset, o.size-offset)
 	if err != nil {
-		return nil, storeError(o.url, err)
+		return nil, storeError(o.shown, err)
 	}
 	r.body = body
 	return r, nil
@@ -132,18 +132,18 @@ func (r *rawStream) Read(p []byte) (int, error) {
 	case errors.Is(err, io.EOF):
 		err = io.ErrUnexpectedEOF
 	}
-	r.err = storeError(r.object.url, err)
+	r.err = storeError(r.object.shown, err)
 	return n, r.err
 }
 
 func (r *rawStream) Close() error { return r.body.Close() }
 
 // storeError is an error of the store. One that is no *actions.Error is a connection that broke.
-func storeError(url string, err error) error {
+func storeError(shown string, err error) error {
 	if _, ok := errors.AsType[*actions.Error](err); ok {
 		return err
 	}
-	return actions.Errorf(actions.Unavailable, "reading %s: %w", url, err)
+	return actions.Errorf(actions.Unavailable, "reading %s: %w", shown, err)
 }
 
 type emptyReader struct{}
