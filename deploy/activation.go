@@ -18,10 +18,12 @@ import (
 // began before it.
 const maxLate = 15 * time.Minute
 
-// Start has an action, [package/]name, run with a JSON object, and returns when that is accepted.
-func (c *Client) Start(ctx context.Context, name string, args json.RawMessage) error {
+// Start has an action, [package/]name of a namespace, run with a JSON object, and returns when that
+// is accepted.
+func (c *Client) Start(ctx context.Context, namespace, name string, args json.RawMessage) error {
 	return c.call(ctx, request{
-		what: "action " + name, method: http.MethodPost, body: args, path: "actions/" + escaped(name) + "?blocking=false",
+		what: "action " + name, method: http.MethodPost, body: args, bare: true,
+		path: "namespaces/" + url.PathEscape(namespace) + "/actions/" + escaped(name) + "?blocking=false",
 	}, nil)
 }
 

@@ -27,19 +27,18 @@ func (b *batchSettings) resolveThrough(f *pflag.FlagSet, getenv func(string) str
 		b.through = strings.Fields(getenv("DEEPFN_BATCH_THROUGH"))
 	}
 	for _, text := range b.through {
-		if _, ok := whiskAction(text); !ok {
+		if _, _, ok := whiskAction(text); !ok {
 			return usageError{fmt.Errorf("--batch-through %s: want openwhisk:/NAMESPACE/ACTION", text)}
 		}
 	}
 	return nil
 }
 
-// whiskAction is the action, [package/]name, that openwhisk:/NAMESPACE/… names. The namespace is
-// that of the key.
-func whiskAction(through string) (action string, ok bool) {
+// whiskAction is the action, [package/]name of a namespace, that openwhisk:/NAMESPACE/… names.
+func whiskAction(through string) (namespace, action string, ok bool) {
 	path, is := strings.CutPrefix(through, whiskScheme+"/")
 	namespace, action, cut := strings.Cut(path, "/")
-	return action, is && cut && namespace != "" && action != "" && strings.Count(action, "/") < 2 && !strings.HasSuffix(action, "/")
+	return namespace, action, is && cut && namespace != "" && action != "" && strings.Count(action, "/") < 2 && !strings.HasSuffix(action, "/")
 }
 
 // A dispatcher hands chunks of batches out: as events to a URL, or as activations of an action.
@@ -89,7 +88,7 @@ func (d *dispatcher) dispatch(ctx context.Context, through string, c actions.Chu
 	if err != nil {
 		return actions.Errorf(actions.Internal, "a chunk: %w", err)
 	}
-	action, ok := whiskAction(through)
+	namespace, action, ok := whiskAction(through)
 	if !ok {
 		// Each has an id of its own: a chunk that is handed out again is to be done again.
 		return d.sink.Send(ctx, through, &cloudevent.Event{
@@ -105,5 +104,5 @@ func (d *dispatcher) dispatch(ctx context.Context, through string, c actions.Chu
 	if err != nil {
 		return actions.Errorf(actions.Internal, "a chunk: %w", err)
 	}
-	return client.Start(ctx, action, args)
+	return client.Start(ctx, namespace, action, args)
 }

@@ -60,7 +60,7 @@ func (b *batchFlags) addServers(f *pflag.FlagSet) {
 func (b *batchFlags) read(model string) (actions.Batch, error) {
 	in := actions.Batch{}
 	if b.spec != "" {
-		text, err := os.ReadFile(b.spec) //nolint:gosec // the file that the user named
+		text, err := os.ReadFile(b.spec)
 		if err != nil {
 			return in, actions.Errorf(actions.NotFound, "--spec: %w", err)
 		}

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"encoding/json"
+	"maps"
 	"net/url"
 	"strings"
 
@@ -34,6 +35,9 @@ func batchValue(model string, args json.RawMessage) (json.RawMessage, error) {
 			return nil, err
 		}
 	}
+	maps.DeleteFunc(members, func(name string, _ json.RawMessage) bool {
+		return strings.HasPrefix(name, "__ow_") // which the firing of a trigger adds
+	})
 	if err := takeNotice(members); err != nil {
 		return nil, err
 	}

@@ -34,6 +34,7 @@ func TestBatchAction(t *testing.T) {
 			value: `{"input":"s3://in/a.csv","max_errors":"1%","model":"digits","output":{"url":"s3://out/"}}`,
 		},
 		"nothing":       {args: "", value: `{"model":"digits"}`},
+		"headers":       {args: `{"__ow_headers":{"h":"1"},"input":"s3://in/"}`, value: `{"input":"s3://in/","model":"digits"}`},
 		"another model": {args: `{"model":"ocr-line"}`, value: `{"model":"digits"}`},
 		"notification": {
 			args:  `{` + notice("ObjectCreated:Put", "2026/a+b%2Bc.csv") + `,"output":"s3://out/p/"}`,
