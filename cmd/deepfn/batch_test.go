@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -174,12 +175,7 @@ func (e *events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (e *events) has(want string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, got := range e.got {
-		if got == want {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(e.got, want)
 }
 
 // TestBatchEvents has the sink told of the ends of batches.

@@ -72,7 +72,7 @@ func (t *task) preview(ctx context.Context, p *Preview, all []rows.Row, enough t
 	}
 	if p.Args, p.Files, p.Err = t.arguments.Arguments(&all[0]); p.Err != nil {
 		p.Failed, p.Rows = 1, 1
-		return nil
+		return nil //nolint:nilerr // it is the row's
 	}
 	outcomes, err := t.predict(ctx, next{part: rows.Part{Rows: all[:1]}})
 	if err != nil {
