@@ -32,6 +32,7 @@ type parquetFile struct {
 	shape  *shape
 	key    lookup
 	row    int64
+	group  int // the row group of the row
 	// open are the rows of the group that is open, buffer the ones that were read of it.
 	open    parquet.Rows
 	buffer  []parquet.Row
@@ -130,10 +131,10 @@ func (p *parquetFile) Close() error {
 
 func (p *parquetFile) next(a *arena, r *Row) (n int64, err error) {
 	defer func() { err = p.fault(recover(), err) }()
-	group := 0
-	for p.row >= p.ends[group] {
-		group++
+	for p.row >= p.ends[p.group] {
+		p.group++
 	}
+	group := p.group
 	if r == nil { // the pages are passed over when a row is wanted
 		p.row++
 		return p.sizes[group], p.Close()
