@@ -83,6 +83,7 @@ func testsMayImport() map[string][]string {
 		"runtime/actionloop":      {"runtime/worker"},
 		"runtime/bridge":          {"runtime/worker"},
 		"runtime/storage":         {"runtime/storage/s3test"},
+		"runtime/batch":           {"runtime/storage", "runtime/storage/s3test"},
 		"runtime/telemetry":       {"proxy"},
 		"runtime/worker/launcher": {"actions/many"},
 	}
