@@ -20,6 +20,9 @@ from .words import Call, Failure, Model, Store, Values
 ARGUMENT_NAMES = ("get_predict_args", "get_train_args")
 VERBS = ("predict", "train")
 
+#: Types of which nothing has to be waited for. It takes longer to ask all others.
+_READY = frozenset((dict, list, tuple, str, int, float, bool, bytes, type(None)))
+
 _BAD_RESPONSE = "ERROR validating model response, check server logs."
 
 
@@ -181,6 +184,8 @@ def has_base_class(value: type, name: str) -> bool:
 
 def completed(result: Any) -> Any:
     """Wait for the result of a coroutine; return everything else as it is."""
+    if type(result) in _READY:
+        return result
     if inspect.isawaitable(result):
 
         async def wait() -> Any:
