@@ -181,7 +181,7 @@ type storeObject struct {
 // noticeOf returns the URLs of the objects that an event tells of, and whether it is a
 // notification of a store at all.
 func noticeOf(e *cloudevent.Event) (urls []string, is bool) {
-	if len(e.Data) == 0 || !e.IsJSON() || e.Data[0] != '{' && bytes.TrimLeft(e.Data, " \t\r\n")[:1][0] != '{' {
+	if !e.IsJSON() || !bytes.HasPrefix(bytes.TrimLeft(e.Data, " \t\r\n"), []byte("{")) {
 		return nil, false
 	}
 	kind := e.Type

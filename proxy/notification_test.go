@@ -174,6 +174,7 @@ func FuzzNotice(f *testing.F) {
 	f.Add("x", s3Records("aws:s3", "ObjectCreated:Put", "a+b", "%zz"))
 	f.Add("google.cloud.storage.object.v1.finalized", `{"bucket":"b","name":"n"}`)
 	f.Add("Microsoft.Storage.BlobCreated", `{"url":"https://x.blob.core.windows.net/c/%2e%2e"}`)
+	f.Add("Microsoft.Storage.", " ")
 	f.Add("aws.s3", `{"detail":{"bucket":{"name":"b"},"object":{"key":"k"}},"detail-type":"Object Created"}`)
 	f.Fuzz(func(t *testing.T, kind, data string) {
 		e := cloudevent.Event{Type: kind, Data: []byte(data)}
