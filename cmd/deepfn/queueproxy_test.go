@@ -287,7 +287,7 @@ func (f *function) concurrency(t *testing.T) {
 	a.want(t, map[int]int{200: 11, 503: 4})
 }
 
-// events: a CloudEvent through queue-proxy is answered with an event.
+// events: a CloudEvent through queue-proxy is answered with an event of the service.
 func (f *function) events(t *testing.T) {
 	f.queue(t, 0)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, queueBase+"/", strings.NewReader(`{"n": 5}`))
@@ -300,7 +300,7 @@ func (f *function) events(t *testing.T) {
 		req.Header.Set(name, value)
 	}
 	r, err := do(req)
-	if err != nil || r.status != http.StatusOK || !strings.Contains(r.body, `"n": 5`) || !strings.HasSuffix(r.header.Get("Ce-Source"), "/models/gated") {
+	if err != nil || r.status != http.StatusOK || !strings.Contains(r.body, `"n": 5`) || r.header.Get("Ce-Source") != "/services/iris/models/gated" {
 		t.Errorf("got %d %s with %v, %v", r.status, r.body, r.header, err)
 	}
 }
