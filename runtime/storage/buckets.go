@@ -190,7 +190,12 @@ func (b *buckets) put(ctx context.Context, l location, body io.Reader, size int6
 	if err != nil {
 		return err
 	}
-	err = bucket.Upload(ctx, key(l), body, &blob.WriterOptions{
+	sending, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if long, ok := body.(unseekable); ok {
+		body = aborting{long, cancel}
+	}
+	err = bucket.Upload(sending, key(l), body, &blob.WriterOptions{
 		ContentType: opts.ContentType, IfNotExist: opts.Once, MaxConcurrency: partsAtOnce,
 		BufferSize: int(max(partBytes, (size/maxParts+1<<20)&^(1<<20-1))),
 	})
@@ -218,6 +223,21 @@ func owned(body io.Reader, size int64) (io.Reader, error) {
 }
 
 type unseekable struct{ io.Reader }
+
+// An aborting is a body whose error ends the request. Go Cloud would store what it has read
+// before, where the store is Google's.
+type aborting struct {
+	unseekable
+	cancel context.CancelFunc
+}
+
+func (a aborting) Read(p []byte) (int, error) {
+	n, err := a.unseekable.Read(p)
+	if err != nil && err != io.EOF {
+		a.cancel()
+	}
+	return n, err
+}
 
 func (b *buckets) stat(ctx context.Context, l location) (actions.Object, error) {
 	bucket, err := b.bucket(ctx, l)
