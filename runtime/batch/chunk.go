@@ -18,10 +18,10 @@ func newAttempt() string {
 
 // do predicts a chunk and commits it. It returns the commit that counts, which may be another's.
 // starts is called when work begins that would have to be done again.
-func (t *task) do(ctx context.Context, n next, starts func()) (*commit, error) {
+func (t *task) do(ctx context.Context, n next, starts func(index int)) (*commit, error) {
 	marked := make(chan error, 1)
 	name := fmt.Sprintf("%s%06d-%s", begun, n.index, t.attempt)
-	starts()
+	starts(n.index)
 	go func() { // beside the calls; it ends with its request
 		marked <- t.insist(ctx, "the output", func() error { return t.folder.put(ctx, name, struct{}{}, false) })
 	}()

@@ -1,6 +1,8 @@
 package batch
 
 import (
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,8 +19,9 @@ type progress struct {
 	total  int64 // rows; 0 while nobody knows
 	size   int64 // bytes of the input
 
-	mu           sync.Mutex // guards what follows
-	tries        int        // chunks that were begun, by anybody
+	mu           sync.Mutex   // guards what follows
+	begun        map[int]bool // chunks that were begun, by anybody
+	tries        int          // how often
 	done         map[int]*commit
 	rows, failed int64
 	bytes        int64
@@ -31,25 +34,32 @@ type mark struct {
 	rows, bytes int64
 }
 
-func newProgress(s *rows.Source, report func(actions.Progress), tries int) *progress {
+func newProgress(s *rows.Source, report func(actions.Progress)) *progress {
 	if report == nil {
 		report = func(actions.Progress) {}
 	}
-	return &progress{report: report, total: s.Total(), size: s.Size(), tries: tries, done: map[int]*commit{}}
+	return &progress{report: report, total: s.Total(), size: s.Size(), begun: map[int]bool{}, done: map[int]*commit{}}
 }
 
 // begin notes that a chunk is begun.
-func (p *progress) begin() {
+func (p *progress) begin(index int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.tries++
+	p.begun[index] = true
 }
 
-// begunBy sets how many chunks were begun, where others do them.
-func (p *progress) begunBy(tries int) {
+// begunAs notes all attempts, by their names in the store.
+func (p *progress) begunAs(names map[string]int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.tries = tries
+	p.tries = len(names)
+	for name := range names {
+		digits, _, _ := strings.Cut(name, "-")
+		if index, err := strconv.Atoi(digits); err == nil {
+			p.begun[index] = true
+		}
+	}
 }
 
 // tell counts what is new in commits and reports.
@@ -75,7 +85,7 @@ func (p *progress) tell(commits map[int]*commit) {
 
 func (p *progress) progressLocked(now time.Time) actions.Progress {
 	told := actions.Progress{
-		Rows: p.rows, Failed: p.failed, Total: p.total, Chunks: len(p.done), Redone: max(0, p.tries-len(p.done)), Time: now,
+		Rows: p.rows, Failed: p.failed, Total: p.total, Chunks: len(p.done), Redone: p.tries - len(p.begun), Time: now,
 	}
 	switch {
 	case p.total > 0:

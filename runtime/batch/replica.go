@@ -86,7 +86,7 @@ func (e *Engine) doChunk(ctx context.Context, f folder, rec *record, c actions.C
 		return err
 	}
 	e.putBack(c.Batch.Input, in)
-	done, err := t.do(ctx, n, func() {})
+	done, err := t.do(ctx, n, func(int) {})
 	if err != nil {
 		return err
 	}

@@ -123,7 +123,7 @@ func (r *run) prepare(ctx context.Context) error {
 	if err := r.task.prepare(ctx); err != nil {
 		return err
 	}
-	var tries int
+	var tries map[string]int64
 	err := r.insist(ctx, "the output", func() error {
 		var err error
 		if r.commits, err = r.folder.load(ctx); err != nil {
@@ -135,14 +135,14 @@ func (r *run) prepare(ctx context.Context) error {
 		if err = r.forgive(ctx); err != nil {
 			return err
 		}
-		names, err := r.folder.names(ctx, begun)
-		tries = len(names)
+		tries, err = r.folder.names(ctx, begun)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	r.progress = newProgress(r.source, r.watch.Progress, tries)
+	r.progress = newProgress(r.source, r.watch.Progress)
+	r.progress.begunAs(tries)
 	r.shelf = newShelf(r.task)
 	r.progress.tell(r.commits)
 	if len(r.commits) > 0 {

@@ -109,7 +109,7 @@ func (r *run) look(ctx context.Context, out map[int]*handed) error {
 	if err != nil {
 		return err
 	}
-	r.progress.begunBy(len(tries))
+	r.progress.begunAs(tries)
 	for index, h := range out {
 		_, done := names[chunkName("", index)]
 		_, wrong := failed[chunkName("", index)]
