@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -233,7 +234,7 @@ type aborting struct {
 
 func (a aborting) Read(p []byte) (int, error) {
 	n, err := a.unseekable.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) { // as source gives it, not wrapped
 		a.cancel()
 	}
 	return n, err
