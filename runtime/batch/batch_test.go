@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -218,6 +219,38 @@ func TestStoreAway(t *testing.T) {
 					t.Errorf("got %d calls, want 30", calls)
 				}
 			})
+		})
+	}
+}
+
+// TestLostAnswers loses the answer to each request once that has changed something, so that the
+// store may say of the next one that there is an object already.
+func TestLostAnswers(t *testing.T) {
+	objects := map[string]string{input: numbers(30)}
+	for _, quick := range []bool{false, true} { // the store's client has asked again by itself
+		synctest.Test(t, func(t *testing.T) {
+			m, model := newMemory(objects), newModel()
+			var mu sync.Mutex
+			seen := map[string]bool{}
+			c := &client{memory: m}
+			c.lost = func(op, url string) error {
+				mu.Lock()
+				defer mu.Unlock()
+				if seen[op+url] {
+					return nil
+				}
+				seen[op+url] = true
+				if quick && op == "put" && (strings.Contains(url, "job.json") || strings.Contains(url, "chunks/")) {
+					return actions.Errorf(actions.Conflict, "there is a %s", url)
+				}
+				return actions.Errorf(actions.Unavailable, "the answer got lost")
+			}
+			if _, err := newEngine(t, c, model).Run(t.Context(), "job", someBatch(), batch.Watcher{}); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(undisturbed(t, objects, someBatch()), m.below(output)); diff != "" || model.calls() != 30 {
+				t.Errorf("%d calls, output (-want +got):\n%s", model.calls(), diff)
+			}
 		})
 	}
 }

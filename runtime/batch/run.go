@@ -106,7 +106,14 @@ func (r *run) enter(ctx context.Context) error {
 			}
 			return r.taken("objects")
 		}
-		return r.folder.put(ctx, recordName, r.rec, true)
+		err := r.folder.put(ctx, recordName, r.rec, true)
+		if actions.CodeOf(err) != actions.Conflict {
+			return err
+		}
+		// Somebody was faster; or it was this very request, whose answer got lost.
+		if there, err = r.folder.record(ctx); err != nil || there == nil {
+			return err
+		}
 	}
 	switch {
 	case there.Input != r.rec.Input && there.Batch.Input == r.rec.Batch.Input:
