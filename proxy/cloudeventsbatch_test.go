@@ -109,7 +109,7 @@ func TestEventBatch(t *testing.T) {
 		{name: "all are busy", events: []string{busy, strings.Replace(busy, "y", "z", 1)}, status: 429, calls: 1, replies: []string{`{"error":"it is busy","code":"busy"}`}},
 		{name: "twice the same", events: []string{one, one, two}, status: 200, calls: 1, replies: []string{`1 prediction {"n":1}`, `1 prediction {"n":1}`, `2 prediction {"n":2}`}},
 		{name: "mixed data", events: []string{one, `"id":"f","datacontenttype":"image/png","data_base64":"cGl4"`, `"id":"l","datacontenttype":"application/x-ndjson","data":"{\"n\":1}\n{\"n\":2}\n"`, `"id":"o","datacontenttype":"` + formType + `","data":"n=5"`, `"id":"0"`}, status: 200, calls: 4, replies: []string{`1 prediction {"n":1}`, `f prediction "data:pix"`, "l prediction {\"n\":1}\n{\"n\":2}\n", `o prediction null`, `0 prediction {}`}},
-		{name: "scalar", events: []string{one, `"id":"s","data":5`}, status: 200, calls: 1, replies: []string{`1 prediction {"n":1}`, `s failure {"error":"the data of the event are not an object of arguments: the body is not a JSON object","code":"invalid"}`}},
+		{name: "scalar", events: []string{one, `"id":"s","data":5`}, status: 200, calls: 2, replies: []string{`1 prediction {"n":1}`, `s prediction "data:5"`}},
 		{name: "to nobody", events: []string{one, two}, pairs: []string{"Prefer", "return=minimal"}, status: 204, calls: 1},
 		{name: "to nobody, for it takes no batch", events: []string{one, two}, pairs: []string{"Accept", jsonType}, status: 204, calls: 1},
 		{name: "to nobody, and one fails", events: []string{one, bad}, pairs: []string{"Prefer", "return=minimal"}, status: 400, calls: 1, replies: []string{`{"errors":[{"id":"b","error":"it is failed","code":"failed"}]}`}},

@@ -43,6 +43,8 @@ func (s *Server) eventArguments(ctx context.Context, c *call, d *delivery, in *r
 			}
 			c.given, c.accept = given{is: true, args: e.Data}, in.accept
 			return nil
+		case len(first) > 0 && first[0] != '{' && first[0] != '[' && jsonscan.Valid(e.Data):
+			return s.valueOfEvent(ctx, c, d, in)
 		default:
 			in.contentType, in.body = jsonType, e.Data
 		}
@@ -60,6 +62,45 @@ func (s *Server) readEvent(c *call, m actions.Model, in *request) error {
 		return actions.Errorf(actions.Invalid, "the data of the event are not %s: %w", what, err)
 	}
 	return err
+}
+
+// valueOfEvent makes data that are a text, a number or a boolean in JSON the one argument of the
+// model: the file that it takes, else its only argument; of a function that takes whatever it
+// is given, the argument value.
+func (s *Server) valueOfEvent(ctx context.Context, c *call, d *delivery, in *request) error {
+	m := d.of.model
+	if _, err := s.fileArgument(ctx, c, m, "a value"); err == nil {
+		return s.fileOfEvent(ctx, c, d, in)
+	} else if actions.CodeOf(err) != actions.Unsupported {
+		return err
+	}
+	name := onlyArgument(m, s.description(m))
+	if name == "" {
+		return actions.Errorf(actions.Invalid, "the data of the event are one value, and %s has no one argument that they could be; send a JSON object of arguments", m.Name)
+	}
+	in.contentType, in.body = jsonType, append(appendPair(nil, name, d.event.Data), '}')
+	return s.readEvent(c, m, in)
+}
+
+// onlyArgument is the name of the argument that a value without a name is, "" for none.
+func onlyArgument(m actions.Model, d *actions.Description) string {
+	var names []string
+	for _, a := range m.Arguments {
+		names = append(names, a.Name)
+	}
+	if sig := signature(d, actions.Predict); sig != nil {
+		names = nil
+		for _, p := range sig.Parameters {
+			names = append(names, p.Name)
+		}
+		if len(names) == 0 && (sig.Open || d.Function) {
+			return "value"
+		}
+	}
+	if len(names) != 1 {
+		return ""
+	}
+	return names[0]
 }
 
 // fileOfEvent makes the data of an event the file of a call.

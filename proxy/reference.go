@@ -233,7 +233,9 @@ func (s *Server) findTarget(c *call, refs *references, members map[string]json.R
 
 // isURL says whether a text begins like a URL of a storage.
 func isURL(text string) bool {
-	return strings.HasPrefix(text, "https://") || strings.HasPrefix(text, "http://") || strings.HasPrefix(text, "s3://")
+	return slices.ContainsFunc([]string{"https://", "http://", "s3://", "gs://", "azblob://", "file://"}, func(scheme string) bool {
+		return strings.HasPrefix(text, scheme)
+	})
 }
 
 // texts are the texts of a name that a query string or a form has.

@@ -20,7 +20,7 @@ type storageSettings struct {
 
 func (r *storageSettings) addFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&r.allow, "allow-url", nil, "prefix of URLs that callers may have fetched, and stored to, though they are no public https:\n"+
-		"http://minio.local:9000/in/, s3://bucket/ (DEEPFN_ALLOW_URL, separated by spaces)")
+		"http://minio.local:9000/in/, s3://bucket/, gs://bucket/, azblob://container/, file:///data/ (DEEPFN_ALLOW_URL, separated by spaces)")
 	f.DurationVar(&r.timeout, "fetch-timeout", time.Minute, "most time for one argument or result by URL (DEEPFN_FETCH_TIMEOUT)")
 }
 
