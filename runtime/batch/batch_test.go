@@ -223,6 +223,24 @@ func TestStoreAway(t *testing.T) {
 	}
 }
 
+// TestNamesOfObjects shows that files whose answers would have one name all have an answer.
+func TestNamesOfObjects(t *testing.T) {
+	objects := map[string]string{}
+	for _, name := range []string{"a", "a.json", "b.json", "c/a", "c/a.json", "d"} {
+		objects["mem://in/files/"+name] = strings.Repeat("x", len(name))
+	}
+	b := someBatch()
+	b.Input, b.Output.Format, b.ChunkRows, b.Map = actions.BatchInput{URL: "mem://in/files/", Format: actions.Objects}, actions.Objects, 1, nil
+	got := undisturbed(t, objects, b)
+	want := map[string]string{
+		"a.json": `{"size":1}`, "a-1.json": `{"size":6}`, "b.json": `{"size":6}`, "c/a.json": `{"size":3}`, "c/a-4.json": `{"size":8}`, "d.json": `{"size":1}`,
+	}
+	delete(got, "manifest.json")
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("objects (-want +got):\n%s", diff)
+	}
+}
+
 // TestLostAnswers loses the answer to each request once that has changed something, so that the
 // store may say of the next one that there is an object already.
 func TestLostAnswers(t *testing.T) {

@@ -79,6 +79,7 @@ func (e *Engine) doChunk(ctx context.Context, f folder, rec *record, c actions.C
 		_ = in.source.Close()
 		return actions.Errorf(actions.Conflict, "the input %s is not what it was when the batch began", c.Batch.Input.URL)
 	}
+	t.source = in.source
 	n := next{index: c.Index, row: c.Row, at: c.At}
 	n.part, err = in.source.Read(ctx, c.At, c.Row, t.chunkLimit())
 	if err != nil {

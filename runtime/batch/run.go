@@ -20,6 +20,8 @@ type task struct {
 	model  actions.Model
 	// arguments makes those of a row.
 	arguments *rows.Mapping
+	// source is the input. One goroutine at a time reads it.
+	source *rows.Source
 	// attempt is the name of this process's attempts.
 	attempt string
 	watch   Watcher
@@ -31,7 +33,6 @@ type task struct {
 // A run is one Run of a batch.
 type run struct {
 	*task
-	source   *rows.Source
 	commits  map[int]*commit
 	limit    threshold
 	progress *progress
@@ -56,8 +57,8 @@ func (e *Engine) begin(ctx context.Context, id string, b actions.Batch, w Watche
 	rec := &record{
 		Version: stateVersion, ID: id, Batch: settle(b, m, source), Input: source.Fingerprint(), ModelVersion: m.Version,
 	}
-	t := &task{engine: e, folder: folder{e.cfg.Store, b.Output.URL}, rec: rec, model: m, watch: w, attempt: newAttempt()}
-	r = &run{task: t, source: source}
+	t := &task{engine: e, folder: folder{e.cfg.Store, b.Output.URL}, rec: rec, model: m, watch: w, attempt: newAttempt(), source: source}
+	r = &run{task: t}
 	r.limit, _ = parseThreshold(b.MaxErrors) // checked before
 	if done, err = r.adopt(ctx); err == nil && done == nil {
 		err = r.prepare(ctx)

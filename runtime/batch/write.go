@@ -177,7 +177,7 @@ func (t *task) columns(ctx context.Context, n next, outcomes []outcome) (*rows.S
 // names then, which is hashed and not stored.
 func (t *task) writeObjects(ctx context.Context, n next, outcomes []outcome, p *part) error {
 	p.unstored = true
-	files, err := rows.NewFiles(t.rec.Batch.Output)
+	files, err := rows.NewFiles(t.rec.Batch.Output, t.source)
 	if err != nil {
 		return err
 	}

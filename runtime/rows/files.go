@@ -16,14 +16,18 @@ type Files struct {
 	answers answers
 	objects bool
 	taken   map[string]bool
+	others  *Source // of an output of objects: whose other files get names, too; may be nil
 }
 
-// NewFiles makes the files of a part of an output. The errors are those of Check.
-func NewFiles(out actions.BatchOutput) (*Files, error) {
+// NewFiles makes the files of a part of an output, whose rows are of the input in; it may be nil. The
+// errors are those of Check.
+func NewFiles(out actions.BatchOutput, in *Source) (*Files, error) {
 	if err := Check(out); err != nil {
 		return nil, err
 	}
-	return newFiles(out), nil
+	f := newFiles(out)
+	f.others = in
+	return f, nil
 }
 
 func newFiles(out actions.BatchOutput) *Files {
@@ -32,9 +36,9 @@ func newFiles(out actions.BatchOutput) *Files {
 
 // File returns the file of an answer. Its Filename is a path with slashes that leads nowhere else:
 // the row's key with the extension of the answer's media type, in folders as the key has them.
-// The row's number is put into a name that another answer has, or that had to be changed to
-// be one; and into those of objects that are named by a column, because of all the other parts
-// nobody knows. Data may be the answer's. The error is Invalid: nothing of it can be selected.
+// The row's number is put into a name that another answer has or may get, or that had to be
+// changed to be one; and into those of objects that are named by a column, because of all the
+// other parts nobody knows. Data may be the answer's. The error is Invalid: nothing of it can be selected.
 func (f *Files) File(a Answer) (actions.File, error) {
 	file := actions.File{ContentType: a.ContentType, Data: a.Data}
 	if isJSON(&a) {
@@ -59,12 +63,14 @@ func (f *Files) name(a *Answer) string {
 	number := strconv.FormatInt(a.Row.Number, 10)
 	base, extension := cleanPath(key), extensionOf(a)
 	changed := base != key
+	meant := false // for another file, of a part that this one does not see
 	if n := len(base) - len(extension); n > 0 && strings.EqualFold(base[n:], extension) {
 		base, extension = base[:n], base[n:]
+		meant = f.objects && f.others != nil && f.others.has(base)
 	}
 	name := base + extension
 	byColumn := f.objects && a.Row.File == nil && key != number
-	if changed || byColumn || f.taken[name] {
+	if changed || byColumn || meant || f.taken[name] {
 		name = base + "-" + number + extension
 	}
 	f.taken[name] = true

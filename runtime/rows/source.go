@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"hash"
 	"io"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -190,6 +191,16 @@ func (s *Source) Objects() int { return s.objects.len() }
 // Total is how many rows there are if that is known without reading them: files of a prefix, and
 // the rows of up to 16 Parquet and zip files. Else it is 0.
 func (s *Source) Total() int64 { return s.total }
+
+// has says whether an input of objects has one of that name. Many may ask at the same time as one
+// reads.
+func (s *Source) has(name string) bool {
+	if s.format != actions.Objects {
+		return false
+	}
+	i := sort.Search(s.objects.len(), func(i int) bool { return s.objects.name(i) >= name })
+	return i < s.objects.len() && s.objects.name(i) == name
+}
 
 // Close ends what is open.
 func (s *Source) Close() error {

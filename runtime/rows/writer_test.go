@@ -241,7 +241,7 @@ func TestWriteFiles(t *testing.T) {
 		t.Errorf("zip (-want +got):\n%s", diff)
 	}
 	want[9] = "k-9.json" // nobody knows the keys of the other parts
-	files, err := rows.NewFiles(actions.BatchOutput{Format: actions.Objects})
+	files, err := rows.NewFiles(actions.BatchOutput{Format: actions.Objects}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +282,7 @@ func zipNames(t *testing.T, data string) (names []string) {
 
 // TestSelectFiles shows that the file of an answer has what is selected of it.
 func TestSelectFiles(t *testing.T) {
-	files, err := rows.NewFiles(actions.BatchOutput{Format: actions.Objects, Select: []string{"n"}})
+	files, err := rows.NewFiles(actions.BatchOutput{Format: actions.Objects, Select: []string{"n"}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
