@@ -1,7 +1,7 @@
 # What there is to do here. `make run` and `make test` set up all that is missing.
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: build run test race lint fuzz bench steps simulation soak image relay-image ready clean help
+.PHONY: build run test race lint fuzz bench batch steps simulation soak image relay-image ready clean help
 
 MODELS    := ocr-line text-angle ./examples/own-model
 PYTHONS   := digits ocr demo
@@ -58,6 +58,10 @@ bench: ready ## every benchmark, or BENCH=pattern in PACKAGES
 
 soak: ready ## 50 relays on one node for SOAK, with all that can happen to them
 	$(TESTENV) DEEPFN_TEST_SOAK=$(SOAK) go test -count 1 -timeout 60m -run '^TestSoak$$' -v ./cmd/deepfn
+
+batch: ready bin/deepfn ## batches of a million rows and of 10,000 pictures: killed, and beside single calls
+	$(TESTENV) DEEPFN_TEST_BATCH_ROWS=1000000 DEEPFN_TEST_BATCH_IMAGES=10000 go test -count 1 -timeout 60m -run '^TestBatchKilled$$' -v ./cmd/deepfn
+	$(TESTENV) DEEPFN_BENCH_ROWS=1000000 DEEPFN_BENCH_IMAGES=10000 go test -run '^$$' -bench 'Batch(Rows|Images)' -benchtime 1x ./benchmarks
 
 steps: ## a million random steps of the pool under the race detector
 	DEEPFN_TEST_STEPS=1000000 go test -race -count=1 -run '^TestSteps$$' -timeout 30m -v ./runtime/invoker

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"image"
+	"image/png"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -39,16 +42,16 @@ func writeSum(t *testing.T) string {
 	return dir
 }
 
-// batchRows is how many rows the tests of kills take: some, or what DEEPFN_TEST_BATCH_ROWS says.
-func batchRows(t *testing.T) int {
+// batchSize is how many rows a test takes: some, or what a variable says.
+func batchSize(t *testing.T, variable string, usual int) int {
 	t.Helper()
-	text := os.Getenv("DEEPFN_TEST_BATCH_ROWS")
+	text := os.Getenv(variable)
 	if text == "" {
-		return 150_000
+		return usual
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
-		t.Fatalf("DEEPFN_TEST_BATCH_ROWS=%s: %v", text, err)
+		t.Fatalf("%s=%s: %v", variable, text, err)
 	}
 	return n
 }
@@ -101,55 +104,117 @@ func (p *process) askedRows() (n int) {
 }
 
 // batchStatus returns what a server says of a batch.
-func (p *process) batchStatus(id string) (job actions.Job) {
+func (p *process) batchStatus(at string) (job actions.Job) {
 	p.t.Helper()
-	r := p.mustGet("/v2/models/sum/batch/" + id)
+	r := p.mustGet(at)
 	if err := json.Unmarshal([]byte(r.body), &job); r.status != 200 || err != nil {
 		p.t.Fatalf("got %d %s, %v", r.status, r.body, err)
 	}
 	return job
 }
 
+// A killedBatch is a batch that is done twice: by the command, undisturbed, and by a server that is
+// killed over it.
+type killedBatch struct {
+	model, name string // as the command knows it, and the server
+	rows, chunk int
+	members     map[string]any // of the batch, but for the output
+	flags       []string       // the same for the command
+}
+
+const batchKills = 10
+
 // TestBatchKilled kills the server ten times while it does a batch, and its workers between, and
 // shows that the output is that of an undisturbed run, byte by byte, and that each kill cost one
 // chunk at most.
 func TestBatchKilled(t *testing.T) {
-	const kills, chunk = 10, 2_000
-	rows := batchRows(t)
-	model, dir := writeSum(t), t.TempDir()
-	input := filepath.Join(dir, "rows.ndjson")
-	writeRows(t, input, rows)
-	args := []string{"--input", input, "--key", "id", "--chunk-rows", strconv.Itoa(chunk), "--map", "a=a", "--map", "b=b"}
-	quiet := newServer(t)
-	if out := quiet.command(append([]string{"batch", "run", model, "--output", filepath.Join(dir, "quiet")}, args...)...); out.code != 0 {
-		t.Fatalf("the undisturbed run: %d %s", out.code, out.stderr)
-	}
-	if got := quiet.askedRows(); got != rows {
-		t.Fatalf("the undisturbed run asked for %d rows, want %d", got, rows)
-	}
-
-	p := newServer(t)
-	restart := func() {
-		p.ended = make(chan struct{})
-		p.serve(&p.stdout, model, "--allow-url", "file://"+dir+"/")
-	}
-	restart()
-	body, err := json.Marshal(map[string]any{
-		"input": map[string]string{"url": "file://" + input, "key": "id"}, "output": map[string]string{"url": "file://" + dir + "/killed/"},
-		"chunk_rows": chunk, "map": map[string]string{"a": "a", "b": "b"},
+	t.Run("rows", func(t *testing.T) {
+		dir, n := t.TempDir(), batchSize(t, "DEEPFN_TEST_BATCH_ROWS", 150_000)
+		input := filepath.Join(dir, "rows.ndjson")
+		writeRows(t, input, n)
+		b := killedBatch{
+			model: writeSum(t), name: "sum", rows: n, chunk: max(2_000, n/100),
+			members: map[string]any{"input": map[string]string{"url": "file://" + input, "key": "id"}, "map": map[string]string{"a": "a", "b": "b"}},
+			flags:   []string{"--input", input, "--key", "id", "--map", "a=a", "--map", "b=b"},
+		}
+		quiet := b.undisturbed(t, dir)
+		if got := quiet.askedRows(); got != n {
+			t.Fatalf("the undisturbed run asked for %d rows, want %d", got, n)
+		}
+		p, killed := b.killed(t, dir)
+		again := p.askedRows() - n
+		t.Logf("%d kills, %d of %d rows asked for again", killed, again, n)
+		if again > killed*b.chunk {
+			t.Errorf("after %d kills %d rows were asked for again, want at most a chunk of %d for each", killed, again, b.chunk)
+		}
 	})
+	t.Run("images", func(t *testing.T) {
+		dir, n := t.TempDir(), batchSize(t, "DEEPFN_TEST_BATCH_IMAGES", 120)
+		input := filepath.Join(dir, "lines") + "/"
+		writeLines(t, input, n)
+		b := killedBatch{
+			model: "ocr-line", name: "ocr-line", rows: n, chunk: min(64, n/15),
+			members: map[string]any{"input": "file://" + input}, flags: []string{"--input", input},
+		}
+		b.undisturbed(t, dir)
+		b.killed(t, dir)
+	})
+}
+
+// writeLines writes the picture of a line n times, each cut at another place.
+func writeLines(t *testing.T, dir string, n int) {
+	t.Helper()
+	data, err := os.ReadFile("../../examples/ocr-line/line.png")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := p.mustPost("/v2/models/sum/batch/", jsonMedia, body)
-	var job actions.Job
-	if err := json.Unmarshal([]byte(r.body), &job); r.status != 202 || err != nil {
-		t.Fatalf("got %d %s, want 202 and a job", r.status, r.body)
+	line, err := png.Decode(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
 	}
+	whole, ok := line.(interface {
+		SubImage(r image.Rectangle) image.Image
+	})
+	if !ok {
+		t.Fatalf("a %T cannot be cut", line)
+	}
+	files := map[string]string{}
+	for i := range n {
+		bounds := line.Bounds()
+		bounds.Max.X -= i % (bounds.Dx() / 2)
+		var out bytes.Buffer
+		if err := png.Encode(&out, whole.SubImage(bounds)); err != nil {
+			t.Fatal(err)
+		}
+		files[fmt.Sprintf("%05d.png", i)] = out.String()
+	}
+	writeAll(t, dir, files)
+}
+
+// undisturbed does the batch by the command.
+func (b *killedBatch) undisturbed(t *testing.T, dir string) *process {
+	t.Helper()
+	p := newServer(t)
+	args := append([]string{"batch", "run", b.model, "--output", filepath.Join(dir, "quiet"), "--chunk-rows", strconv.Itoa(b.chunk)}, b.flags...)
+	if out := p.command(args...); out.code != 0 {
+		t.Fatalf("the undisturbed run: %d %s", out.code, out.stderr)
+	}
+	return p
+}
+
+// killed does the batch by a server that is killed over it, and compares the outputs.
+func (b *killedBatch) killed(t *testing.T, dir string) (p *process, killed int) {
+	t.Helper()
+	p = newServer(t)
+	restart := func() {
+		p.ended = make(chan struct{})
+		p.serve(&p.stdout, b.model, "--allow-url", "file://"+dir+"/")
+	}
+	restart()
+	at := b.submit(p, dir)
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
-	killed := 0
-	for killed < kills && !p.batchStatus(job.ID).State.Final() {
-		p.awaitRows(job.ID, random.Int64N(int64(rows)/kills))
+	for killed < batchKills && !p.batchStatus(at).State.Final() {
+		p.awaitRows(at, random.Int64N(int64(b.rows)/batchKills))
 		if children := p.children(); killed%3 == 1 && len(children) > 0 { // a worker first
 			_ = syscall.Kill(children[random.IntN(len(children))], syscall.SIGKILL)
 		}
@@ -157,27 +222,49 @@ func TestBatchKilled(t *testing.T) {
 		killed++
 		restart()
 	}
-	eventually(t, "the end of the batch", func() bool { return p.batchStatus(job.ID).State.Final() })
-	job = p.batchStatus(job.ID)
-	if job.State != actions.JobDone || job.Progress == nil || job.Progress.Rows != int64(rows) {
+	for range 60 { // each a minute at most
+		if p.batchStatus(at).State.Final() {
+			break
+		}
+		p.awaitRows(at, int64(b.chunk))
+	}
+	job := p.batchStatus(at)
+	if job.State != actions.JobDone || job.Progress == nil || job.Progress.Rows != int64(b.rows) {
 		t.Fatalf("got %+v", job)
 	}
 	if diff := cmp.Diff(treeOf(t, filepath.Join(dir, "quiet")), treeOf(t, filepath.Join(dir, "killed"))); diff != "" {
 		t.Errorf("the outputs differ:\n%.2000s", diff)
 	}
-	again := p.askedRows() - rows
-	t.Logf("%d kills, %d of %d rows asked for again, %d chunks begun again", killed, again, rows, job.Progress.Redone)
-	if killed < 3 || again > killed*chunk || job.Progress.Redone > killed {
-		t.Errorf("after %d kills %d rows were asked for again, and %d chunks: want at most a chunk of %d for each kill", killed, again, job.Progress.Redone, chunk)
+	t.Logf("%d kills, %d chunks of %d rows begun again, of %d", killed, job.Progress.Redone, b.chunk, job.Progress.Chunks)
+	if killed < 3 || job.Progress.Redone > killed {
+		t.Errorf("after %d kills %d chunks were begun again, want at most one for each", killed, job.Progress.Redone)
 	}
+	return p, killed
+}
+
+// submit has the server begin the batch, and returns where it tells of it.
+func (b *killedBatch) submit(p *process, dir string) string {
+	p.t.Helper()
+	members := maps.Clone(b.members)
+	members["output"], members["chunk_rows"] = "file://"+dir+"/killed/", b.chunk
+	body, err := json.Marshal(members)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var job actions.Job
+	r := p.mustPost("/v2/models/"+b.name+"/batch/", jsonMedia, body)
+	if err := json.Unmarshal([]byte(r.body), &job); r.status != 202 || err != nil {
+		p.t.Fatalf("got %d %s, want 202 and a job", r.status, r.body)
+	}
+	return "/v2/models/" + b.name + "/batch/" + job.ID
 }
 
 // awaitRows waits until a batch has done so many rows more, or has ended.
-func (p *process) awaitRows(id string, more int64) {
+func (p *process) awaitRows(at string, more int64) {
 	p.t.Helper()
 	first := int64(-1)
 	eventually(p.t, "progress of the batch", func() bool {
-		job := p.batchStatus(id)
+		job := p.batchStatus(at)
 		switch {
 		case job.State.Final():
 			return true
