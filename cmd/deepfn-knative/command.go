@@ -43,6 +43,8 @@ func run(ctx context.Context, p program) int {
 		return 4
 	case actions.Deadline, actions.Canceled:
 		return 5
+	case actions.Failed, actions.NoAnswer, actions.Exited, actions.Internal:
+		return 1
 	}
 	return 1
 }

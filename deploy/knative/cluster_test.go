@@ -187,6 +187,7 @@ func TestStatus(t *testing.T) {
 
 func TestWait(t *testing.T) {
 	deploy := func(t *testing.T, ready func(kind, name string) (string, string)) (*fakeAPI, *knative.Cluster) {
+		t.Helper()
 		f := newFakeAPI(t)
 		c := f.connect()
 		d := function()

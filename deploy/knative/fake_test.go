@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -225,10 +226,7 @@ func (f *fakeAPI) withStatus(object map[string]any) map[string]any {
 	meta, _ := object["metadata"].(map[string]any)
 	kind, _ := object["kind"].(string)
 	name, _ := meta["name"].(string)
-	out := map[string]any{}
-	for key, value := range object {
-		out[key] = value
-	}
+	out := maps.Clone(object)
 	if _, given := object["status"]; given || kind == "ConfigMap" {
 		return out
 	}

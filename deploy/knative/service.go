@@ -163,14 +163,15 @@ func userContainer(d wish.Deployment) (corev1.Container, error) {
 	return c, err
 }
 
-// probes sets the probes. Readiness is asked by Knative's queue-proxy as often as it likes,
-// which is why it has no period: a model that is loaded gets its first request at once. The
-// process is alive while it loads, so that loading needs no startup probe unless it is bounded.
+// probes sets the probes. Readiness has a period, because without one the kubelet asks queue-proxy
+// every 10 seconds and gives it one: a model that takes longer than that second is then not ready
+// before the eleventh. The process is alive while it loads, so that loading needs no startup probe
+// unless it is bounded.
 func probes(c *corev1.Container, loadTime time.Duration) error {
 	get := func(path string) corev1.ProbeHandler {
 		return corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromInt32(port)}}
 	}
-	c.ReadinessProbe = &corev1.Probe{ProbeHandler: get("/readyz")}
+	c.ReadinessProbe = &corev1.Probe{ProbeHandler: get("/readyz"), PeriodSeconds: 1, TimeoutSeconds: 1, FailureThreshold: 3}
 	c.LivenessProbe = &corev1.Probe{ProbeHandler: get("/healthz"), PeriodSeconds: 10, TimeoutSeconds: 5, FailureThreshold: 3}
 	if loadTime == 0 {
 		return nil
