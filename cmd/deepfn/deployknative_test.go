@@ -1,10 +1,38 @@
 package main
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
+
+// TestKnativeDocs looks for each flag that docs/knative.md names.
+func TestKnativeDocs(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(top, "docs/knative.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &settings{getenv: os.Getenv, stderr: t.Output()}
+	deploy, undeploy, status := deployKnativeCommand(s).Flags(), undeployKnativeCommand().Flags(), statusKnativeCommand().Flags()
+	known := func(name string) bool {
+		return deploy.Lookup(name) != nil || undeploy.Lookup(name) != nil || status.Lookup(name) != nil
+	}
+	named := regexp.MustCompile(`(?m)(?:^|[ \x60(])--([a-z][a-z-]*)`).FindAllStringSubmatch(string(text), -1)
+	if len(named) < 30 {
+		t.Fatalf("docs/knative.md names %d flags; the check would be empty", len(named))
+	}
+	for _, m := range named {
+		if !known(m[1]) && m[1] != "type" { // of kubectl patch
+			t.Errorf("docs/knative.md names --%s, which deploy, undeploy and status do not have", m[1])
+		}
+	}
+	if known("replicas") {
+		t.Error("the check finds what is not there")
+	}
+}
 
 // TestNoKubernetes holds the program that runs models against linking a client of Kubernetes, whose
 // packages initialise themselves in each worker that it starts.

@@ -268,7 +268,7 @@ func TestFailures(t *testing.T) {
 		{"invalid", "PATCH services", status(422, metav1.StatusReasonInvalid, "unknown field"), actions.Invalid, "unknown field"},
 		{"too large", "PATCH services", status(413, metav1.StatusReasonRequestEntityTooLarge, "too large"), actions.TooLarge, "too large"},
 		{"broken", "PATCH services", status(500, metav1.StatusReasonInternalError, "etcd is down"), actions.Unavailable, "etcd is down"},
-		{"list", "GET triggers", status(403, metav1.StatusReasonForbidden, "user cannot list"), actions.Forbidden, "the list of triggers"},
+		{"list", "GET triggers", status(500, metav1.StatusReasonInternalError, "etcd is down"), actions.Unavailable, "the list of triggers"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := newFakeAPI(t)
@@ -278,6 +278,22 @@ func TestFailures(t *testing.T) {
 				t.Errorf("got %v (%s), want %s with %q", err, actions.CodeOf(err), test.code, test.want)
 			}
 		})
+	}
+}
+
+// TestServingOnly: who may do nothing with Eventing can deploy what has no events.
+func TestServingOnly(t *testing.T) {
+	f := newFakeAPI(t)
+	forbidden := metav1.Status{Status: "Failure", Code: 403, Reason: metav1.StatusReasonForbidden, Message: "user cannot list"}
+	f.refuse["GET triggers"], f.refuse["GET sinkbindings"] = forbidden, forbidden
+	c := f.connect()
+	if _, err := apply(t, c, function(), false); err != nil {
+		t.Errorf("without events: %v", err)
+	}
+	d := function()
+	d.Sink = "broker:default"
+	if _, err := apply(t, c, d, false); actions.CodeOf(err) != actions.Forbidden {
+		t.Errorf("with a sink: got %v, want forbidden", err)
 	}
 }
 
