@@ -21,8 +21,9 @@ const (
 // A connection is a client's, and what is known of it.
 type connection struct {
 	net.Conn
-	of    *connections
-	quiet atomic.Bool // the next byte wakes it
+	direct *direct // for small reads and writes; nil when it cannot be
+	of     *connections
+	quiet  atomic.Bool // the next byte wakes it
 	// answer is the buffer of the answer that is being sent; nil without one. Only the
 	// goroutine that serves the connection looks at it.
 	answer *[]byte
@@ -36,12 +37,24 @@ type connection struct {
 }
 
 // Read notes the first byte of a request. From then on a drain waits for the rest.
-func (c *connection) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
+func (c *connection) Read(p []byte) (n int, err error) {
+	if c.direct != nil && 0 < len(p) && len(p) <= directSize {
+		n, err = c.direct.read(p)
+	} else {
+		n, err = c.Conn.Read(p)
+	}
 	if n > 0 && c.quiet.Load() {
 		c.of.set(c, busy)
 	}
 	return n, err
+}
+
+// Write writes an answer, or a part of it.
+func (c *connection) Write(p []byte) (int, error) {
+	if c.direct != nil && len(p) <= directSize {
+		return c.direct.write(p)
+	}
+	return c.Conn.Write(p)
 }
 
 // connections are the open connections of a listener, by what they do, and for each
@@ -65,7 +78,7 @@ func newConnections() *connections {
 
 // add takes a new connection.
 func (cs *connections) add(c net.Conn) *connection {
-	conn := &connection{Conn: c, of: cs, state: gone}
+	conn := &connection{Conn: c, direct: newDirect(c), of: cs, state: gone}
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	cs.moveLocked(conn, fresh)
