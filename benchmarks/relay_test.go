@@ -22,7 +22,7 @@ import (
 
 const (
 	// frontProcess says what the test binary is to be when it starts itself again, and
-	// frontSocket is the socket of the node.
+	// frontSocket is the socket of the node, or the model of a receiver.
 	frontProcess = "DEEPFN_BENCH_FRONT"
 	frontSocket  = "DEEPFN_BENCH_SOCKET"
 
@@ -31,7 +31,7 @@ const (
 	modeInside = "inside" // a front with a pool
 )
 
-// serveProcess is a process of BenchmarkRelay. It prints a line when it is ready, and ends
+// serveProcess is a process of BenchmarkRelay or BenchmarkEvents. It prints a line when it is ready, and ends
 // with its standard input.
 func serveProcess(mode, socket string) {
 	_ = os.Unsetenv(frontProcess) // its own children are something else
@@ -41,9 +41,12 @@ func serveProcess(mode, socket string) {
 		stop()
 	}()
 	var err error
-	if mode == modeNode {
+	switch mode {
+	case modeNode:
 		err = serveNode(ctx, socket)
-	} else {
+	case modeEvents, modeReceiver:
+		err = serveReceiver(ctx, mode, socket)
+	default:
 		err = serveFront(ctx, mode, socket)
 	}
 	if err != nil {
@@ -85,8 +88,8 @@ func serveFront(ctx context.Context, mode, socket string) error {
 }
 
 // startProcess starts the test binary as a process of the mode, which ends with the
-// benchmark, and returns the line that it prints.
-func startProcess(b *testing.B, mode, socket string) string {
+// benchmark, and returns the line that it prints, and its id.
+func startProcess(b *testing.B, mode, socket string) (line string, pid int) {
 	b.Helper()
 	cmd := exec.CommandContext(context.WithoutCancel(b.Context()), "/proc/self/exe")
 	cmd.Env = append(os.Environ(), frontProcess+"="+mode, frontSocket+"="+socket)
@@ -111,7 +114,7 @@ func startProcess(b *testing.B, mode, socket string) string {
 	if err != nil {
 		b.Fatal(mode, err)
 	}
-	return strings.TrimSpace(string(text[:n]))
+	return strings.TrimSpace(string(text[:n])), cmd.Process.Pid
 }
 
 // BenchmarkRelay is one client's POST /run to two fronts, each in a process of its own, in
@@ -122,9 +125,10 @@ func BenchmarkRelay(b *testing.B) {
 		b.Run(fmt.Sprintf("%dB", size), func(b *testing.B) {
 			socket := filepath.Join(b.TempDir(), "n")
 			startProcess(b, modeNode, socket)
-			urls := []string{
-				"http://" + startProcess(b, modeInside, "") + "/run",
-				"http://" + startProcess(b, modeRelay, socket) + "/run",
+			var urls []string
+			for _, mode := range []string{modeInside, modeRelay} {
+				address, _ := startProcess(b, mode, socket)
+				urls = append(urls, "http://"+address+"/run")
 			}
 			body := fmt.Appendf(nil, `{"value":{"data":%q}}`, base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, size)))
 			want := len(base64.StdEncoding.EncodeToString(make([]byte, size)))

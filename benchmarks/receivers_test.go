@@ -1,0 +1,122 @@
+package benchmarks
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+
+	sdk "github.com/cloudevents/sdk-go/v2"
+	sdkhttp "github.com/cloudevents/sdk-go/v2/protocol/http"
+
+	"github.com/deepfn/deepfn/actions"
+	"github.com/deepfn/deepfn/proxy"
+	"github.com/deepfn/deepfn/runtime/invoker"
+	"github.com/deepfn/deepfn/runtime/worker/launcher"
+)
+
+// The receivers of BenchmarkEvents: processes of the test binary, each with a pool of one
+// Python worker of its own.
+const (
+	modeEvents   = "events"   // ours
+	modeReceiver = "receiver" // that of the Go SDK
+)
+
+// The models of the receivers: a plain function of one event, and one of a list of them.
+const (
+	plainModel = "plain"
+	rowsModel  = "rows"
+)
+
+// eventModel is a model by its name, and its source.
+func eventModel(name string) (m actions.Model, source string) {
+	m = actions.Model{Name: name, Runtime: actions.Python}
+	if name == plainModel {
+		return m, "def main(args):\n    return {\"n\": args[\"n\"] + 1}\n"
+	}
+	m.Batching = actions.Batching{Argument: "rows", Size: eventsOfBatch}
+	return m, "def predict(rows: list):\n    return [{\"n\": row[\"n\"] + 1} for row in rows]\n"
+}
+
+// serveReceiver is a receiver until ctx ends. It prints its address.
+func serveReceiver(ctx context.Context, mode, model string) (err error) {
+	dir, err := os.MkdirTemp("", "receiver")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	m, source := eventModel(model)
+	m.Dir = dir
+	if err := os.WriteFile(filepath.Join(dir, "model.py"), []byte(source), 0o600); err != nil {
+		return err
+	}
+	l, err := launcher.New(launcher.Config{Dir: filepath.Join(dir, "launcher")})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = l.Close() }()
+	pool := pythonPool(l, m)
+	defer func() { _ = pool.Close(context.WithoutCancel(ctx)) }()
+	var cfg net.ListenConfig
+	ln, err := cfg.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Println(ln.Addr())
+	if mode == modeReceiver {
+		return receive(ctx, ln, m, pool)
+	}
+	return proxy.New(proxy.Config{Invoker: pool, Catalog: only{m}, Model: m.Name}).Serve(ctx, ln)
+}
+
+// pythonPool is a pool of one worker of a model that is a file.
+func pythonPool(l *launcher.Launcher, m actions.Model) *invoker.Invoker {
+	python := os.Getenv("DEEPFN_TEST_PYTHON_CURRENT")
+	return invoker.New(invoker.Config{Catalog: only{m}, Start: func(ctx context.Context, m actions.Model, _ []string) (invoker.Instance, error) {
+		w, err := l.Start(ctx, launcher.Run{Model: m, Spec: launcher.Spec{Path: "model.py"}, Python: python})
+		if err != nil {
+			return nil, err
+		}
+		return w, nil
+	}})
+}
+
+// only is the catalog of one model.
+type only struct{ m actions.Model }
+
+func (o only) Model(context.Context, string) (actions.Model, error) { return o.m, nil }
+
+func (o only) Models(context.Context) ([]actions.Model, error) { return []actions.Model{o.m}, nil }
+
+func (only) Import(context.Context, actions.Source) (actions.Model, error) {
+	return actions.Model{}, actions.Errorf(actions.Unsupported, "no code is taken here")
+}
+
+// receive is the SDK's receiver with a function that calls the model.
+func receive(ctx context.Context, ln net.Listener, m actions.Model, pool *invoker.Invoker) error {
+	protocol, err := sdk.NewHTTP(sdkhttp.WithListener(ln))
+	if err != nil {
+		return err
+	}
+	c, err := sdk.NewClient(protocol, sdk.WithTimeNow(), sdk.WithUUIDs())
+	if err != nil {
+		return err
+	}
+	return c.StartReceiver(ctx, func(ctx context.Context, in sdk.Event) (*sdk.Event, error) {
+		args := in.Data()
+		if m.Batching.Argument != "" {
+			args = fmt.Appendf(nil, `{%q:[%s]}`, m.Batching.Argument, args)
+		}
+		resp, err := pool.Invoke(ctx, actions.Request{Model: m.Name, Verb: actions.Predict, ID: in.ID(), Args: args})
+		if err != nil {
+			return nil, err
+		}
+		out := sdk.NewEvent()
+		out.SetSource("/models/" + m.Name)
+		out.SetType("dev.deepfn.prediction")
+		out.SetSubject(in.ID())
+		return &out, out.SetData(sdk.ApplicationJSON, json.RawMessage(resp.Data))
+	})
+}
