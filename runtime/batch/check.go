@@ -120,8 +120,12 @@ func settle(b actions.Batch, m actions.Model, s *rows.Source) actions.Batch {
 	if b.ChunkBytes == 0 {
 		b.ChunkBytes = defaultChunkBytes
 	}
-	if b.Batching == (actions.Batching{}) {
+	switch size := b.Batching.Size; {
+	case b.Batching == (actions.Batching{}):
 		b.Batching = m.Batching
+	case size > 1 && b.Batching == (actions.Batching{Size: size}) && m.Batching.Vectorised(): // as the model takes them
+		b.Batching = m.Batching
+		b.Batching.Size = size
 	}
 	return b
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 
 	"github.com/deepfn/deepfn/actions"
@@ -25,7 +26,9 @@ func (t *task) do(ctx context.Context, n next, starts func(index int)) (*commit,
 	go func() { // beside the calls; it ends with its request
 		marked <- t.insist(ctx, "the output", func() error { return t.folder.put(ctx, name, struct{}{}, false) })
 	}()
-	outcomes, err := t.predict(ctx, n)
+	kept := &spill{dir: t.engine.cfg.TempDir}
+	defer kept.close()
+	outcomes, err := t.predict(ctx, n, kept)
 	if marking := <-marked; err == nil {
 		err = marking
 	}
@@ -39,7 +42,12 @@ func (t *task) do(ctx context.Context, n next, starts func(index int)) (*commit,
 	return t.commit(ctx, c)
 }
 
-// commit makes a chunk count that is staged, unless another attempt counts already.
+// errComplete is that another process has completed the batch meanwhile, and removes what says which
+// attempts count.
+var errComplete = errors.New("batch: another process has completed it")
+
+// commit makes a chunk count that is staged, unless another attempt counts already. The error is
+// errComplete when nobody needs it any more: no attempt counts then that began without the others.
 func (t *task) commit(ctx context.Context, c *commit) (*commit, error) {
 	name := chunkName(commits, c.Index)
 	err := t.insist(ctx, "the output", func() error {
@@ -49,11 +57,28 @@ func (t *task) commit(ctx context.Context, c *commit) (*commit, error) {
 		}
 		// Another attempt, or this one, whose answer got lost.
 		first := new(commit)
-		if found, err := t.folder.take(ctx, name, first); err != nil || !found {
-			return err
+		found, err := t.folder.take(ctx, name, first)
+		if err == nil && !found {
+			return actions.Errorf(actions.Unavailable, "%s%s was there, and is gone", t.folder.url, name)
 		}
 		c = first
-		return nil
+		return err
 	})
+	if err == nil {
+		err = t.stillWanted(ctx)
+	}
 	return c, err
+}
+
+// stillWanted is errComplete when the batch is complete.
+func (t *task) stillWanted(ctx context.Context) error {
+	complete := false
+	err := t.insist(ctx, "the output", func() (err error) {
+		complete, err = t.folder.complete(ctx)
+		return err
+	})
+	if err == nil && complete {
+		return errComplete
+	}
+	return err
 }

@@ -140,6 +140,9 @@ func (e *Engine) Run(ctx context.Context, id string, b actions.Batch, w Watcher)
 	if err == nil {
 		done, err = r.finish(ctx)
 	}
+	if err != nil && ctx.Err() == nil {
+		done, err = r.completed(ctx, err)
+	}
 	r.progress.tell(r.commits)
 	e.cfg.Log.InfoContext(ctx, "batch ends", "job", id, "model", r.model.Name, "code", string(actions.CodeOf(err)),
 		"rows", r.progress.rows, "failed", r.progress.failed)

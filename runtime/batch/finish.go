@@ -55,7 +55,7 @@ func (r *run) finish(ctx context.Context) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return data, r.insist(ctx, "the output", func() error { return r.sweep(ctx) })
+	return data, r.insist(ctx, "the output", func() error { return r.folder.sweep(ctx) })
 }
 
 // publishRest publishes what the shelf has not, and makes sure that all parts are there.
@@ -102,21 +102,21 @@ func (r *run) summarize() *manifest {
 
 // sweep removes the state of a batch that is complete, the record last: while that is there, the
 // manifest is known to be of this batch.
-func (r *run) sweep(ctx context.Context) error {
-	names, err := r.folder.names(ctx, stateFolder)
+func (f folder) sweep(ctx context.Context) error {
+	names, err := f.names(ctx, stateFolder)
 	if err != nil {
 		return err
 	}
 	record := strings.TrimPrefix(recordName, stateFolder)
 	rest := slices.DeleteFunc(keys(names), func(name string) bool { return name == record })
 	err = each(ctx, rest, func(ctx context.Context, name string) error {
-		return r.folder.store.Remove(ctx, r.folder.url+stateFolder+name)
+		return f.store.Remove(ctx, f.url+stateFolder+name)
 	})
 	if err != nil {
 		return err
 	}
-	if err := r.folder.store.Remove(ctx, r.folder.url+recordName); err != nil {
+	if err := f.store.Remove(ctx, f.url+recordName); err != nil {
 		return err
 	}
-	return r.folder.store.Tidy(ctx, r.folder.url)
+	return f.store.Tidy(ctx, f.url)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/actions/many"
+	"github.com/deepfn/deepfn/runtime/rows"
 )
 
 // An outcome is the answer to a row, or why there is none.
@@ -15,13 +16,33 @@ type outcome struct {
 	err      *actions.Error
 }
 
-// predict predicts the rows of a chunk. The error is about all of them.
-func (t *task) predict(ctx context.Context, n next) ([]outcome, error) {
-	outcomes := make([]outcome, len(n.part.Rows))
-	asked := make([]many.Row, 0, len(n.part.Rows))
-	of := make([]int, 0, len(n.part.Rows)) // asked → outcomes
-	for i := range n.part.Rows {
-		args, files, err := t.arguments.Arguments(&n.part.Rows[i])
+// predict predicts the rows of a chunk, as many at a time as their answers allow. The error is about
+// all of them. The answers are good until kept is closed.
+func (t *task) predict(ctx context.Context, n next, kept *spill) ([]outcome, error) {
+	all := n.part.Rows
+	outcomes := make([]outcome, len(all))
+	for done := 0; done < len(all); {
+		end := done + kept.next(len(all)-done, t)
+		if err := t.predictSome(ctx, all[done:end], outcomes[done:end]); err != nil {
+			return nil, err
+		}
+		done = end
+		if err := allAway(outcomes[:done]); err != nil {
+			return nil, err
+		}
+		if err := kept.keep(outcomes[:done]); err != nil {
+			return nil, err
+		}
+	}
+	return outcomes, nil
+}
+
+// predictSome predicts rows, those whose error may go away again and again.
+func (t *task) predictSome(ctx context.Context, all []rows.Row, outcomes []outcome) error {
+	asked := make([]many.Row, 0, len(all))
+	of := make([]int, 0, len(all)) // asked → outcomes
+	for i := range all {
+		args, files, err := t.arguments.Arguments(&all[i])
 		if err != nil {
 			outcomes[i].err = asError(err)
 			continue
@@ -31,7 +52,7 @@ func (t *task) predict(ctx context.Context, n next) ([]outcome, error) {
 	for try := 0; len(asked) > 0; try++ {
 		results := many.Predict(ctx, t.call(), asked)
 		if ctx.Err() != nil {
-			return nil, leftError(ctx)
+			return leftError(ctx)
 		}
 		var wait time.Duration
 		again := 0
@@ -47,10 +68,10 @@ func (t *task) predict(ctx context.Context, n next) ([]outcome, error) {
 		}
 		asked, of = asked[:again], of[:again]
 		if err := pause(ctx, max(wait, backOff(try))); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return outcomes, allAway(outcomes)
+	return nil
 }
 
 // call is what is asked of the model for all rows.

@@ -74,7 +74,7 @@ func (t *task) preview(ctx context.Context, p *Preview, all []rows.Row, enough t
 		p.Failed, p.Rows = 1, 1
 		return nil //nolint:nilerr // it is the row's
 	}
-	outcomes, err := t.predict(ctx, next{part: rows.Part{Rows: all[:1]}})
+	outcomes, err := t.predictFew(ctx, all[:1])
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (t *task) preview(ctx context.Context, p *Preview, all []rows.Row, enough t
 	for n := t.call().Concurrency; p.Took < enough && p.Rows < len(all); n *= 2 {
 		began := time.Now()
 		some := all[p.Rows:min(p.Rows+n, len(all))]
-		if outcomes, err = t.predict(ctx, next{part: rows.Part{Rows: some}}); err != nil {
+		if outcomes, err = t.predictFew(ctx, some); err != nil {
 			return err
 		}
 		p.Took += time.Since(began)
@@ -97,4 +97,13 @@ func (t *task) preview(ctx context.Context, p *Preview, all []rows.Row, enough t
 		}
 	}
 	return nil
+}
+
+// predictFew predicts rows whose answers are kept in memory.
+func (t *task) predictFew(ctx context.Context, some []rows.Row) ([]outcome, error) {
+	outcomes := make([]outcome, len(some))
+	if err := t.predictSome(ctx, some, outcomes); err != nil {
+		return nil, err
+	}
+	return outcomes, allAway(outcomes)
 }

@@ -2,6 +2,7 @@ package batch
 
 import (
 	"context"
+	"errors"
 
 	"github.com/deepfn/deepfn/actions"
 )
@@ -88,6 +89,9 @@ func (e *Engine) doChunk(ctx context.Context, f folder, rec *record, c actions.C
 	}
 	e.putBack(c.Batch.Input, in)
 	done, err := t.do(ctx, n, func(int) {})
+	if errors.Is(err, errComplete) { // by others, while this went on
+		return f.sweep(ctx)
+	}
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ func (r *run) adopt(ctx context.Context) (done json.RawMessage, err error) {
 			return r.taken("a complete batch")
 		}
 		done, err = json.Marshal(m)
-		return errors.Join(err, r.sweep(ctx))
+		return errors.Join(err, r.folder.sweep(ctx))
 	})
 	if err != nil || done != nil {
 		return done, err
@@ -312,6 +312,24 @@ func (r *run) readAhead(ctx context.Context, ahead chan<- next, done map[int]*co
 // following is the chunk behind one, not read yet.
 func (n next) following(at json.RawMessage, count int64) next {
 	return next{index: n.index + 1, row: n.row + count, at: at}
+}
+
+// completed is the manifest of a batch that another process has completed meanwhile, which is the
+// reason for some errors; else it is the error.
+func (r *run) completed(ctx context.Context, reason error) (json.RawMessage, error) {
+	if !errors.Is(reason, errComplete) && actions.CodeOf(reason) != actions.NotFound {
+		return nil, reason
+	}
+	if err := r.stillWanted(ctx); !errors.Is(err, errComplete) {
+		return nil, reason
+	}
+	r.shelf.wait()
+	done, err := r.adopt(ctx)
+	if err == nil && done != nil {
+		r.watch.line("another process has completed the batch")
+		return done, nil
+	}
+	return nil, errors.Join(err, reason)
 }
 
 // committed takes note of a chunk that is committed, and says whether the batch has to stop.

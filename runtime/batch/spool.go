@@ -7,8 +7,6 @@ import (
 	"hash"
 	"io"
 	"os"
-
-	"github.com/deepfn/deepfn/actions"
 )
 
 // spoolMemory is how much of a part is kept in memory before it goes to the disk.
@@ -29,7 +27,7 @@ func newSpool(dir string) *spool { return &spool{dir: dir, sum: sha256.New()} }
 func (s *spool) Write(p []byte) (int, error) {
 	if s.file == nil && s.buffer.Len()+len(p) > spoolMemory {
 		if err := s.toDisk(); err != nil {
-			return 0, s.full(err)
+			return 0, full(s.dir, err)
 		}
 	}
 	s.size += int64(len(p))
@@ -39,31 +37,21 @@ func (s *spool) Write(p []byte) (int, error) {
 	}
 	n, err := s.file.Write(p)
 	if err != nil {
-		return n, s.full(err)
+		return n, full(s.dir, err)
 	}
 	return n, nil
 }
 
 // toDisk moves what is in memory into a file without a name.
 func (s *spool) toDisk() error {
-	f, err := os.CreateTemp(s.dir, "deepfn-part-*")
+	f, err := nameless(s.dir)
 	if err != nil {
 		return err
 	}
 	s.file = f
-	if err := os.Remove(f.Name()); err != nil {
-		return err
-	}
 	_, err = s.buffer.WriteTo(f)
 	s.buffer = bytes.Buffer{}
 	return err
-}
-
-func (s *spool) full(err error) error {
-	return &actions.Error{
-		Code: actions.Unavailable, Err: err,
-		Msg: "the answers of a chunk cannot be kept in " + s.dir + ": make room there, name another folder (TMPDIR), or take fewer rows for a chunk",
-	}
 }
 
 // body returns all of it, from the beginning.

@@ -161,6 +161,15 @@ func (f folder) manifest(ctx context.Context) (*manifest, error) {
 	return m, nil
 }
 
+// complete says whether there is a manifest.
+func (f folder) complete(ctx context.Context) (bool, error) {
+	_, err := f.store.Stat(ctx, f.url+manifestName)
+	if actions.CodeOf(err) == actions.NotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // names lists what is below a folder of the output, without that folder's own name, with sizes.
 func (f folder) names(ctx context.Context, below string) (map[string]int64, error) {
 	names := map[string]int64{}

@@ -110,6 +110,9 @@ func (r *run) look(ctx context.Context, out map[int]*handed) error {
 		return err
 	}
 	r.progress.begunAs(tries)
+	if err := r.stillWanted(ctx); err != nil {
+		return err
+	}
 	for index, h := range out {
 		_, done := names[chunkName("", index)]
 		_, wrong := failed[chunkName("", index)]
@@ -133,12 +136,16 @@ func (r *run) look(ctx context.Context, out map[int]*handed) error {
 // take takes note of a chunk that somebody has committed.
 func (r *run) take(ctx context.Context, index int) error {
 	c := new(commit)
-	err := r.insist(ctx, "the output", func() error {
-		_, err := r.folder.take(ctx, chunkName(commits, index), c)
+	found := false
+	err := r.insist(ctx, "the output", func() (err error) {
+		found, err = r.folder.take(ctx, chunkName(commits, index), c)
 		return err
 	})
 	if err != nil {
 		return err
+	}
+	if !found {
+		return actions.Errorf(actions.NotFound, "%s%s is gone", r.folder.url, chunkName(commits, index))
 	}
 	return r.committed(c)
 }
