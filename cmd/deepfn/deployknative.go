@@ -149,8 +149,11 @@ func (r *knativeRollout) pairs() error {
 		texts []string
 		into  *map[string]string
 	}{
-		{"--env", r.env, &r.d.Env}, {"--autoscale", r.autoscale, &r.d.Scale}, {"--label", r.labels, &r.d.Labels},
-		{"--annotation", r.notes, &r.d.Annotations}, {"--ce-override", r.overrides, &r.d.Overrides},
+		{"--env", r.env, &r.d.Env},
+		{"--autoscale", r.autoscale, &r.d.Scale},
+		{"--label", r.labels, &r.d.Labels},
+		{"--annotation", r.notes, &r.d.Annotations},
+		{"--ce-override", r.overrides, &r.d.Overrides},
 	} {
 		if *list.into, err = textPairs(list.flag, list.texts); err != nil {
 			return err
@@ -174,9 +177,15 @@ func (r *knativeRollout) pairs() error {
 	if r.flags.Changed("retry") {
 		r.d.Delivery.Retry = &r.retry
 	}
+	return r.triggers()
+}
+
+// triggers reads which events the function gets.
+func (r *knativeRollout) triggers() error {
 	for _, text := range r.on {
 		t := wish.Trigger{}
 		if text != "all" {
+			var err error
 			if t.Attributes, err = textPairs("--on", strings.Split(text, ",")); err != nil {
 				return err
 			}

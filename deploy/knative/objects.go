@@ -64,57 +64,64 @@ type object struct {
 	*unstructured.Unstructured
 }
 
+// A built is an object with its Go type.
+type built struct {
+	kind
+	runtime.Object
+}
+
 // objects returns what is wanted, in the order in which it is made. Each of Knative's has
 // passed Knative's own check with the given settings.
 func objects(ctx context.Context, s settings, d wish.Deployment, namespace string) ([]object, error) {
 	if err := sound(d); err != nil {
 		return nil, err
 	}
-	var out []object
-	add := func(k kind, o runtime.Object) error {
-		if t, ok := o.(typed); ok {
-			if err := s.check(ctx, k, t); err != nil {
-				return err
+	list, err := build(d, namespace)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]object, 0, len(list))
+	for _, b := range list {
+		if t, ok := b.Object.(typed); ok {
+			if err := s.check(ctx, b.kind, t); err != nil {
+				return nil, err
 			}
 		}
-		u, err := untyped(o)
-		out = append(out, object{k, u})
-		return err
-	}
-	if d.Code != nil {
-		if err := add(configMaps(), configMap(d, namespace)); err != nil {
+		u, err := untyped(b.Object)
+		if err != nil {
 			return nil, err
 		}
+		out = append(out, object{b.kind, u})
+	}
+	return out, nil
+}
+
+// build makes the objects.
+func build(d wish.Deployment, namespace string) (out []built, err error) {
+	if d.Code != nil {
+		out = append(out, built{configMaps(), configMap(d, namespace)})
 	}
 	if d.Broker.Create {
-		if err := add(brokers(), broker(d, namespace)); err != nil {
-			return nil, err
-		}
+		out = append(out, built{brokers(), broker(d, namespace)})
 	}
 	if d.Sink != "" {
 		b, err := binding(d, namespace)
 		if err != nil {
 			return nil, err
 		}
-		if err := add(sinkBindings(), b); err != nil {
-			return nil, err
-		}
+		out = append(out, built{sinkBindings(), b})
 	}
 	svc, err := service(d, namespace)
 	if err != nil {
 		return nil, err
 	}
-	if err := add(services(), svc); err != nil {
-		return nil, err
-	}
+	out = append(out, built{services(), svc})
 	for _, t := range d.Triggers {
 		o, err := trigger(d, namespace, t)
 		if err != nil {
 			return nil, err
 		}
-		if err := add(triggers(), o); err != nil {
-			return nil, err
-		}
+		out = append(out, built{triggers(), o})
 	}
 	return out, nil
 }
