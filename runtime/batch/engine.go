@@ -66,6 +66,7 @@ type Engine struct {
 	mu      sync.Mutex             // guards what follows
 	outputs map[string]bool        // those that a Run of this process works on
 	idle    map[string][]*idleRead // open inputs that no chunk uses, by the input
+	hashes  map[string]knownHash   // of models, by their folder
 }
 
 // New makes an Engine.
@@ -91,7 +92,7 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Engine{cfg: cfg, outputs: map[string]bool{}, idle: map[string][]*idleRead{}}, nil
+	return &Engine{cfg: cfg, outputs: map[string]bool{}, idle: map[string][]*idleRead{}, hashes: map[string]knownHash{}}, nil
 }
 
 // A Watcher is told how a Run goes on. Its functions are called one at a time; nil ones are

@@ -47,7 +47,7 @@ func (e *Engine) wanted(ctx context.Context, f folder, c actions.Chunk) (rec *re
 		}
 		return nil, m != nil, err
 	}
-	asked := record{Batch: c.Batch, Input: c.Input, ModelVersion: rec.ModelVersion}
+	asked := record{Batch: c.Batch, Input: c.Input, ModelVersion: rec.ModelVersion, Code: rec.Code}
 	switch {
 	case rec.Cancelled:
 		return nil, true, nil
@@ -67,6 +67,13 @@ func (e *Engine) doChunk(ctx context.Context, f folder, rec *record, c actions.C
 	}
 	if m.Version != rec.ModelVersion {
 		return actions.Errorf(actions.Conflict, "this replica has version %q of %s, the batch began with %q", m.Version, m.Name, rec.ModelVersion)
+	}
+	code, err := e.modelHash(ctx, m)
+	if err != nil {
+		return err
+	}
+	if code != rec.Code {
+		return actions.Errorf(actions.Conflict, "this replica has another %s than the one that the batch began with", m.Name)
 	}
 	t := &task{engine: e, folder: f, rec: rec, model: m, attempt: newAttempt()}
 	if err := t.prepare(ctx); err != nil {

@@ -46,6 +46,10 @@ func (e *Engine) begin(ctx context.Context, id string, b actions.Batch, w Watche
 	if err != nil {
 		return nil, nil, err
 	}
+	code, err := hashModel(ctx, m)
+	if err != nil {
+		return nil, nil, err
+	}
 	var source *rows.Source
 	err = e.insist(ctx, w, "the input", func() error {
 		source, err = rows.Open(ctx, e.cfg.Store, b.Input)
@@ -55,7 +59,7 @@ func (e *Engine) begin(ctx context.Context, id string, b actions.Batch, w Watche
 		return nil, nil, err
 	}
 	rec := &record{
-		Version: stateVersion, ID: id, Batch: settle(b, m, source), Input: source.Fingerprint(), ModelVersion: m.Version,
+		Version: stateVersion, ID: id, Batch: settle(b, m, source), Input: source.Fingerprint(), ModelVersion: m.Version, Code: code,
 	}
 	t := &task{engine: e, folder: folder{e.cfg.Store, b.Output.URL}, rec: rec, model: m, watch: w, attempt: newAttempt(), source: source}
 	r = &run{task: t}
@@ -120,6 +124,9 @@ func (r *run) enter(ctx context.Context) error {
 	case there.Input != r.rec.Input && there.Batch.Input == r.rec.Batch.Input:
 		return actions.Errorf(actions.Conflict,
 			"the input %s has changed since the batch began; choose another output, or remove %s", r.rec.Batch.Input.URL, r.folder.url)
+	case there.Code != r.rec.Code && there.Batch.Model == r.rec.Batch.Model:
+		return actions.Errorf(actions.Conflict,
+			"the model %s is not what it was when the batch began; bring it back, choose another output, or remove %s", r.model.Name, r.folder.url)
 	case there.hash() != r.rec.hash():
 		return r.taken("an unfinished batch")
 	}

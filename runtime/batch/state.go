@@ -36,9 +36,10 @@ type record struct {
 	Version int           `json:"version"`
 	ID      string        `json:"id"`
 	Batch   actions.Batch `json:"batch"` // settled
-	// Input is the fingerprint of the input, ModelVersion that of the model.
+	// Input is the fingerprint of the input, Code that of the model, which has ModelVersion.
 	Input        string `json:"input"`
 	ModelVersion string `json:"model_version,omitempty"`
+	Code         string `json:"model_sha256,omitempty"`
 	Cancelled    bool   `json:"cancelled,omitempty"`
 }
 
@@ -47,9 +48,9 @@ func (r *record) hash() string {
 	b := r.Batch
 	b.Output.URL, b.MaxErrors, b.Concurrency, b.Retries, b.Through, b.Sink = "", "", 0, 0, "", ""
 	data, _ := json.Marshal(struct { // of nothing that cannot be encoded
-		Batch        actions.Batch
-		Input, Model string
-	}{b, r.Input, r.ModelVersion})
+		Batch              actions.Batch
+		Input, Model, Code string
+	}{b, r.Input, r.ModelVersion, r.Code})
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
 }
