@@ -1,10 +1,11 @@
 package cloudevent_test
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/actions/cloudevent"
@@ -25,7 +26,7 @@ func FuzzParseStructured(f *testing.F) {
 			return
 		}
 		again, err := cloudevent.ParseStructured(e.AppendJSON(nil))
-		if diff := cmp.Diff(e, again); err != nil || diff != "" {
+		if diff := gocmp.Diff(e, again); err != nil || diff != "" {
 			t.Errorf("%q: written and read again: %v\n%s", body, err, diff)
 		}
 		checkBinary(t, e)
@@ -52,12 +53,17 @@ func FuzzParseBatch(f *testing.F) {
 		}
 		for i, e := range events {
 			if wrong != nil && wrong[i] != nil {
+				probe := cloudevent.Event{ID: cmp.Or(e.ID, "1"), Source: cmp.Or(e.Source, "/"), Type: "t"}
+				if err := probe.Validate(); err != nil {
+					t.Errorf("%q: event %d is known as what it cannot be: %v", body, i, err)
+				}
+				e.ID, e.Source = "", ""
 				checkRead(t, e, wrong[i])
 				continue
 			}
 			checkRead(t, e, nil)
 			alone, err := cloudevent.ParseStructured(e.AppendJSON(nil))
-			if diff := cmp.Diff(e, alone); err != nil || diff != "" {
+			if diff := gocmp.Diff(e, alone); err != nil || diff != "" {
 				t.Errorf("%q: event %d alone: %v\n%s", body, i, err, diff)
 			}
 		}
@@ -93,7 +99,7 @@ func checkRead(t *testing.T, e cloudevent.Event, err error) {
 		}
 		return
 	}
-	if actions.CodeOf(err) != actions.Invalid || err.Error() == "" || !cmp.Equal(e, cloudevent.Event{}) {
+	if actions.CodeOf(err) != actions.Invalid || err.Error() == "" || !gocmp.Equal(e, cloudevent.Event{}) {
 		t.Errorf("got %+v, %v (%s), want no event and Invalid", e, err, actions.CodeOf(err))
 	}
 }
@@ -110,7 +116,7 @@ func checkBinary(t *testing.T, e cloudevent.Event) {
 	if len(want.Data) == 0 {
 		want.Data = nil
 	}
-	if diff := cmp.Diff(want, again); err != nil || diff != "" {
+	if diff := gocmp.Diff(want, again); err != nil || diff != "" {
 		t.Errorf("through binary mode: %v\n%s", err, diff)
 	}
 }

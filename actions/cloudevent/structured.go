@@ -25,7 +25,8 @@ func ParseStructured(body []byte) (Event, error) {
 
 // ParseBatch reads a batch of events in the JSON format, at most MaxBatch. wrong has, by the
 // index of each event, an *actions.Error Invalid that says what is wrong with it, or nil; it is
-// nil when nothing is. err is Invalid when the body is no array, or TooLarge.
+// nil when nothing is. Of a wrong event there are its ID and Source alone, if they were found
+// before what is wrong, and can be. err is Invalid when the body is no array, or TooLarge.
 func ParseBatch(body []byte) (events []Event, wrong []error, err error) {
 	s := jsonscan.New(body)
 	var before *Event
@@ -50,7 +51,7 @@ func ParseBatch(body []byte) (events []Event, wrong []error, err error) {
 			for len(wrong) < len(events) {
 				wrong = append(wrong, nil)
 			}
-			d.event = Event{}
+			d.event = d.event.known()
 		}
 		if fault != nil || wrong != nil {
 			wrong = append(wrong, fault)
@@ -68,6 +69,17 @@ func ParseBatch(body []byte) (events []Event, wrong []error, err error) {
 		return nil, nil, invalid("the body is no batch of events in the JSON format, an array (%s)", BatchType)
 	}
 	return events, wrong, nil
+}
+
+// known is what tells an event from others that is wrong.
+func (e *Event) known() (known Event) {
+	if checkText("id", e.ID) == nil {
+		known.ID = e.ID
+	}
+	if checkText("source", e.Source) == nil && isReference(e.Source) {
+		known.Source = e.Source
+	}
+	return known
 }
 
 // element moves past one element of a batch.
