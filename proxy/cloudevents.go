@@ -207,6 +207,9 @@ func (s *Server) events(ctx context.Context, r *request, t *eventTarget) respons
 	if r.refused != nil {
 		return eventFailure(r.refused)
 	}
+	if err := r.isEncoded(); err != nil {
+		return s.rejectEvent(ctx, r, t, err)
+	}
 	w := r.wishes()
 	if w.async {
 		if err := r.keepBody(); err != nil {
@@ -222,6 +225,9 @@ func (s *Server) events(ctx context.Context, r *request, t *eventTarget) respons
 		e, err = cloudevent.ParseStructured(r.body)
 	default: // also an attribute alone, which is an event without the others
 		e, err = cloudevent.ParseBinary(r.contentType, r.attributes, r.body)
+	}
+	if err == nil && len(e.Data) != len(r.body) {
+		err = r.takeData([]cloudevent.Event{e})
 	}
 	if err != nil {
 		return s.rejectEvent(ctx, r, t, err)
@@ -322,7 +328,7 @@ func (s *Server) eventResponse(r *request, d *delivery, w wish) response {
 		return eventFailure(o.err)
 	case o.kind == "", d.goes == toNobody:
 		return response{status: http.StatusNoContent}
-	case d.goes == toSink:
+	case d.goes == toSink, o.sent: // what a sink has got, also of another who sent the event, is not kept
 		return response{status: http.StatusAccepted}
 	}
 	form := w.form(o.contentType)

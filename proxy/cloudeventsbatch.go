@@ -3,6 +3,8 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"net/http"
 	"slices"
 	"sync"
@@ -24,6 +26,9 @@ func (s *Server) eventBatch(ctx context.Context, r *request, t *eventTarget, w w
 	if err != nil {
 		return s.rejectEvent(ctx, r, t, err)
 	}
+	if err := r.takeData(events); err != nil {
+		return s.rejectEvent(ctx, r, t, err)
+	}
 	if t.err != nil && !slices.ContainsFunc(events, func(e cloudevent.Event) bool { return isWork(e.Type) }) {
 		return s.rejectEvent(ctx, r, t, t.err)
 	}
@@ -38,7 +43,9 @@ func (s *Server) eventBatch(ctx context.Context, r *request, t *eventTarget, w w
 			ds = append(ds, delivery{event: events[i], of: t, outcome: eventOutcome{err: asError(faults[i], r.id), at: time.Now()}})
 			continue
 		}
-		ds = s.unfold(ctx, r, ds, t, &events[i])
+		if ds = s.unfold(ctx, r, ds, t, &events[i]); len(ds) > cloudevent.MaxBatch {
+			return s.rejectEvent(ctx, r, t, actions.Errorf(actions.TooLarge, "the batch tells of more than %d objects: send it in parts", cloudevent.MaxBatch))
+		}
 	}
 	return s.manyEvents(ctx, r, w, ds)
 }
@@ -68,7 +75,11 @@ func (s *Server) manyEvents(ctx context.Context, r *request, w wish, ds []delive
 	var wrong *actions.Error
 	for i := range ds {
 		d := &ds[i]
-		if err := s.address(r, w, d); err != nil && d.outcome.err == nil {
+		err := s.address(r, w, d)
+		switch {
+		case d.outcome.err != nil: // it is none, and so like no other
+			d.key = sha256.Sum256(fmt.Appendf(nil, "%s %d", r.id, i))
+		case err != nil:
 			d.outcome = eventOutcome{err: asError(err, r.id), at: time.Now()}
 			wrong = d.outcome.err
 		}
@@ -127,6 +138,8 @@ func (s *Server) settleAll(ctx context.Context, r *request, ds []delivery) {
 		var err error
 		if ds[i].outcome, err = s.record.await(ctx, wait, run); err != nil {
 			ds[i].outcome = eventOutcome{err: asError(err, r.id), at: time.Now()}
+		} else if !ds[i].outcome.passes() {
+			s.deliver(ctx, &ds[i])
 		}
 	}
 }
@@ -299,7 +312,7 @@ func (s *Server) batchResponse(r *request, w wish, ds []delivery) response {
 	var failed []batchFailure
 	for i := range ds {
 		d, e := &ds[i], ds[i].outcome.err
-		mine = mine || takes && d.goes == toSender
+		mine = mine || takes && d.isReply()
 		switch {
 		case e == nil:
 		case d.outcome.passes():
@@ -322,12 +335,18 @@ func (s *Server) batchResponse(r *request, w wish, ds []delivery) response {
 	return response{status: http.StatusNoContent}
 }
 
+// isReply says whether the sender gets what became of an event: not where a sink has got the
+// answer, of another who sent the event, because it is not kept.
+func (d *delivery) isReply() bool {
+	return d.goes == toSender && (d.outcome.err != nil || !d.outcome.sent)
+}
+
 // batchOfAnswers has all answers that go to the sender, and what it has to send again.
 func (s *Server) batchOfAnswers(r *request, ds []delivery) response {
 	answers := make([]cloudevent.Event, 0, len(ds))
 	for i := range ds {
 		d := &ds[i]
-		if d.outcome.passes() || d.goes == toSender && (d.outcome.err != nil || d.outcome.kind != "") {
+		if d.outcome.passes() || d.isReply() && (d.outcome.err != nil || d.outcome.kind != "") {
 			answers = append(answers, s.reply(d))
 		}
 	}

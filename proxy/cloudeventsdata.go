@@ -268,7 +268,7 @@ func (s *Server) predictLine(ctx context.Context, c *call, m actions.Model, args
 	one := &call{protocol: c.protocol, requestID: c.requestID, known: true, request: c.request}
 	err := s.readEvent(one, m, own)
 	if err == nil {
-		err = s.invoke(ctx, one, m)
+		err = s.exited(m, s.invoke(ctx, one, m))
 	}
 	c.rows++
 	c.response.Timing = plus(c.response.Timing, one.response.Timing)

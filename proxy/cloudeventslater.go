@@ -17,6 +17,8 @@ const (
 	// long it is until the second time; then it is twice as long each time.
 	laterTries = 6
 	laterWait  = time.Second
+	// maxLaterWait is the most of that time, also when a sink asks for more.
+	maxLaterWait = time.Minute
 )
 
 // Background is the work for requests that have been answered.
@@ -130,7 +132,7 @@ func (s *Server) settleLater(ctx context.Context, r *request, ds []delivery) {
 		wait := laterWait << try
 		for i := range left {
 			if d := &left[i]; d.outcome.passes() {
-				wait = max(wait, d.outcome.err.RetryAfter)
+				wait = min(max(wait, d.outcome.err.RetryAfter), maxLaterWait)
 				if try < laterTries-1 && ctx.Err() == nil {
 					d.outcome = eventOutcome{}
 				}

@@ -14,7 +14,7 @@ const (
 	defaultRecord      = 10_000
 	defaultRecordBytes = 64 << 20
 	defaultRecordAge   = 10 * time.Minute
-	// recordCost is what the record of an event takes beside the data of its answer.
+	// recordCost is what the record of an event takes beside the texts of its answer.
 	recordCost = 512
 )
 
@@ -162,24 +162,33 @@ func (rec *eventRecord) finish(e *eventEntry, answer eventOutcome, kept *eventOu
 		close(e.wait.done)
 		e.wait = nil
 	}
-	if kept == nil || recordCost+int64(len(kept.data)) > rec.bytes {
+	if kept != nil && kept.sent {
+		kept.data = nil
+	}
+	if kept == nil || kept.cost() > rec.bytes {
 		delete(rec.known, e.key)
 		return
 	}
 	e.kept, e.until = *kept, time.Now().Add(rec.age)
-	if e.kept.sent {
-		e.kept.data = nil
-	}
 	if e.kept.err != nil { // what was printed is in the log
 		told := *e.kept.err
 		told.Logs, told.Err = nil, nil
 		e.kept.err = &told
 	}
-	e.size = recordCost + int64(len(e.kept.data))
+	e.size = e.kept.cost()
 	rec.link(e)
 	for rec.count > rec.entries || rec.size > rec.bytes {
 		rec.forget(rec.oldest)
 	}
+}
+
+// cost is how many bytes the record of an outcome takes.
+func (o *eventOutcome) cost() int64 {
+	n := recordCost + len(o.data) + len(o.contentType) + len(o.subject)
+	if o.err != nil {
+		n += len(o.err.Msg)
+	}
+	return int64(n)
 }
 
 // expire forgets what is too old.

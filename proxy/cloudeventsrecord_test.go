@@ -154,7 +154,7 @@ func TestEventRecordBounds(t *testing.T) {
 	}{
 		{"all fit", Config{}, kib, 0, 10},
 		{"entries", Config{EventRecord: 4}, kib, 0, 16},
-		{"bytes", Config{EventRecordBytes: 4 * (recordCost + kib + 2)}, kib, 0, 16},
+		{"bytes", Config{EventRecordBytes: 4 * int64(recordCost+kib+2+len(jsonType))}, kib, 0, 16},
 		{"one is over all bytes", Config{EventRecordBytes: kib}, kib, 0, 20},
 		{"young", Config{EventRecordAge: time.Minute}, kib, time.Minute, 10},
 		{"old", Config{EventRecordAge: time.Minute}, kib, time.Minute + time.Second, 20},

@@ -61,6 +61,18 @@ func maySucceed(status int) bool {
 // passes says whether there may be an answer when the event comes again.
 func (o *eventOutcome) passes() bool { return o.err != nil && maySucceed(eventStatus(o.err)) }
 
+// mayChange says whether there may be another answer later, though nobody is told to come again:
+// when what the event names, or the object that it tells of, is not there or not allowed.
+func (o *eventOutcome) mayChange(object string) bool {
+	switch {
+	case o.err == nil:
+		return false
+	case object != "" && (o.err.Code == actions.Invalid || o.err.Code == actions.Forbidden):
+		return true
+	}
+	return o.err.Code == actions.NotFound
+}
+
 // eventFailure answers an event that there is no answer to. Its body is no event, which a
 // sender does not look for in an error.
 func eventFailure(e *actions.Error) response {

@@ -35,6 +35,8 @@ func (s *Server) settle(ctx context.Context, r *request, d *delivery) {
 		var err error
 		if d.outcome, err = s.record.await(ctx, wait, run); err != nil {
 			d.outcome = eventOutcome{err: asError(err, r.id)}
+		} else if d.outcome.err == nil {
+			s.deliver(ctx, d) // the other sender may have got the answer itself
 		}
 		return
 	case isUnsent:
@@ -58,7 +60,7 @@ func (s *Server) settle(ctx context.Context, r *request, d *delivery) {
 
 // finish ends the run of an event whose outcome was kept before it was sent.
 func (s *Server) finish(e *eventEntry, d *delivery, kept *eventOutcome) {
-	if kept.passes() {
+	if kept.passes() || kept.mayChange(d.url) {
 		kept = nil
 	} else if d.outcome.sent {
 		kept.sent = true
@@ -150,7 +152,7 @@ func (s *Server) predictData(ctx context.Context, c *call, d *delivery, in *requ
 		return c.addBegun(err)
 	}
 	if err := s.invoke(ctx, c, d.of.model); err != nil {
-		return err
+		return s.exited(d.of.model, err)
 	}
 	d.outcome = predicted(&c.response)
 	return nil
