@@ -66,7 +66,7 @@ func check(b actions.Batch) error {
 		return actions.Errorf(actions.Invalid, "a batch needs an input: the URL of an object, or of a prefix that ends in a slash")
 	case !strings.HasSuffix(b.Output.URL, "/"):
 		return actions.Errorf(actions.Invalid, "a batch needs an output: a URL that ends in a slash, below which nothing else is; got %.200q", b.Output.URL)
-	case strings.HasPrefix(b.Output.URL, b.Input.URL) && strings.HasSuffix(b.Input.URL, "/"):
+	case isBelow(b.Output.URL, b.Input.URL):
 		return actions.Errorf(actions.Invalid, "the output %s is below the input, so that a second run would read it; choose another", b.Output.URL)
 	case !knownFormat(b.Input.Format) || !knownFormat(b.Output.Format):
 		return actions.Errorf(actions.Invalid, "a format is one of %s", strings.Join(formats(), ", "))
@@ -76,15 +76,34 @@ func check(b actions.Batch) error {
 		return actions.Errorf(actions.Invalid, "chunk_bytes is 1 to %d", maxChunkBytes)
 	case b.Concurrency < 0 || b.Concurrency > maxConcurrency:
 		return actions.Errorf(actions.Invalid, "concurrency is 1 to %d", maxConcurrency)
-	case b.Batching.Size < 0 || b.Batching.Argument != "" && b.Batching.Columns:
-		return actions.Errorf(actions.Invalid, "batching has a size, and an argument or columns, not both")
+	case b.Batching.Size < 0 || b.Batching.Size > maxChunkRows:
+		return actions.Errorf(actions.Invalid, "batching: size is 1 to %d", maxChunkRows)
+	case b.Batching.Argument != "" && b.Batching.Columns:
+		return actions.Errorf(actions.Invalid, "batching has an argument or columns, not both")
 	case err != nil:
 		return err
 	}
-	if _, err := path.Match(b.Input.Match, ""); err != nil {
-		return actions.Errorf(actions.Invalid, "match: %.100q is no pattern: %s", b.Input.Match, err)
+	if err := checkURLs(b); err != nil {
+		return err
 	}
-	return checkURLs(b)
+	if err := rows.CheckInput(b.Input); err != nil {
+		return err
+	}
+	return rows.Check(b.Output)
+}
+
+// isBelow says whether what is below one URL is also below another, however they are written.
+func isBelow(text, prefix string) bool {
+	a, err := url.Parse(text)
+	if err != nil {
+		return false // as checkURLs says
+	}
+	b, err := url.Parse(prefix)
+	if err != nil || !strings.HasSuffix(b.Path, "/") {
+		return false
+	}
+	plain := func(u *url.URL) string { return strings.TrimSuffix(path.Clean("/"+u.Path), "/") + "/" }
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Host, b.Host) && strings.HasPrefix(plain(a), plain(b))
 }
 
 func formats() []string {
@@ -99,6 +118,8 @@ func checkURLs(b actions.Batch) error {
 	for what, text := range map[string]string{"input": b.Input.URL, "output": b.Output.URL} {
 		if u, err := url.Parse(text); err != nil || u.Scheme == "" {
 			return actions.Errorf(actions.Invalid, "the %s is no URL: it begins with file://, s3://, gs:// or azblob://", what)
+		} else if what == "output" && (u.Scheme == "https" || u.Scheme == "http") {
+			return actions.Errorf(actions.Unsupported, "there is no output to %s: it begins with file://, s3://, gs:// or azblob://", u.Scheme)
 		}
 	}
 	return nil

@@ -144,6 +144,7 @@ func (e *Engine) Run(ctx context.Context, id string, b actions.Batch, w Watcher)
 	if err != nil && ctx.Err() == nil {
 		done, err = r.completed(ctx, err)
 	}
+	r.withdraw(ctx, err)
 	r.progress.tell(r.commits)
 	e.cfg.Log.InfoContext(ctx, "batch ends", "job", id, "model", r.model.Name, "code", string(actions.CodeOf(err)),
 		"rows", r.progress.rows, "failed", r.progress.failed)

@@ -37,6 +37,7 @@ type run struct {
 	limit    threshold
 	progress *progress
 	shelf    *shelf
+	fresh    bool // the record is of this run
 }
 
 // begin opens the input, and makes the output this batch's, or finds that it is. done is the
@@ -66,6 +67,7 @@ func (e *Engine) begin(ctx context.Context, id string, b actions.Batch, w Watche
 	r.limit, _ = parseThreshold(b.MaxErrors) // checked before
 	if done, err = r.adopt(ctx); err == nil && done == nil {
 		err = r.prepare(ctx)
+		r.withdraw(ctx, err)
 	}
 	if err != nil || done != nil {
 		return nil, done, errors.Join(err, source.Close())
@@ -112,7 +114,7 @@ func (r *run) enter(ctx context.Context) error {
 			return r.taken("objects")
 		}
 		err := r.folder.put(ctx, recordName, r.rec, true)
-		if actions.CodeOf(err) != actions.Conflict {
+		if r.fresh = err == nil; actions.CodeOf(err) != actions.Conflict {
 			return err
 		}
 		// Somebody was faster; or it was this very request, whose answer got lost.
@@ -319,6 +321,21 @@ func (r *run) readAhead(ctx context.Context, ahead chan<- next, done map[int]*co
 // following is the chunk behind one, not read yet.
 func (n next) following(at json.RawMessage, count int64) next {
 	return next{index: n.index + 1, row: n.row + count, at: at}
+}
+
+// withdraw leaves the output as it was if a batch that cannot work has done nothing there: the next
+// try, with other settings or a mended input, is another batch.
+func (r *run) withdraw(ctx context.Context, reason error) {
+	if reason == nil || !r.fresh || ctx.Err() != nil || isTemporary(reason) {
+		return
+	}
+	there, err := r.folder.names(ctx, "")
+	if _, is := there[recordName]; err != nil || !is || len(there) > 1 {
+		return // the record says what to do
+	}
+	if r.folder.store.Remove(ctx, r.folder.url+recordName) == nil {
+		_ = r.folder.store.Tidy(ctx, r.folder.url) // what is left is no object
+	}
 }
 
 // completed is the manifest of a batch that another process has completed meanwhile, which is the

@@ -25,8 +25,8 @@ const (
 	manifestName = "manifest.json"
 
 	stateVersion = 1
-	// maxState is how large an object of the state may be.
-	maxState = 16 << 20
+	// maxState is how large an object of the state may be: a manifest has 200 bytes for each chunk.
+	maxState = 1 << 30
 	// parallel is how many small requests are under way at the same time.
 	parallel = 16
 )

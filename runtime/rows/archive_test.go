@@ -158,7 +158,8 @@ func TestDamaged(t *testing.T) {
 		want   string
 	}{
 		"a cut gzip":           {"x.ndjson.gz", cut(gzipOf(t, lines)), "it ends too early"},
-		"no gzip":              {"x.ndjson.gz", lines, "it is damaged near byte"},
+		"no gzip":              {"x.ndjson.gz", lines, "it is not compressed by gzip, as its name says"},
+		"no gzip, short":       {"x.ndjson.gz", []byte("{}\n"), "it is not compressed by gzip, as its name says"},
 		"a spoilt gzip":        {"x.ndjson.gz", spoil(gzipOf(t, lines), 100), "it is damaged near byte"},
 		"a cut tar":            {"x.tar", tarball[:3000], "it ends too early"},
 		"a spoilt tar":         {"x.tar", spoil(tarball, 512*11+2), "it is damaged near byte"},

@@ -80,7 +80,8 @@ func (b *buffer) skipSpace(cutset string) (bool, error) {
 	}
 }
 
-// skipMark moves past a byte order mark at the beginning of the content.
+// skipMark moves past a byte order mark at the beginning of the content. It refuses content whose
+// beginning says that it is no text in UTF-8, in which each row would be wrong.
 func (b *buffer) skipMark() error {
 	if b.at != 0 {
 		return nil
@@ -88,8 +89,14 @@ func (b *buffer) skipMark() error {
 	if err := b.fill(3); err != nil {
 		return err
 	}
-	if bytes.HasPrefix(b.data, []byte("\xef\xbb\xbf")) {
+	begins := func(with string) bool { return bytes.HasPrefix(b.data, []byte(with)) }
+	switch {
+	case begins("\xef\xbb\xbf"):
 		b.take(3)
+	case begins("\xff\xfe"), begins("\xfe\xff"):
+		return b.stream.object.damaged("it is UTF-16: write it as UTF-8")
+	case begins("\x1f\x8b"):
+		return b.stream.object.damaged("it is compressed by gzip: give it a name that ends in .gz")
 	}
 	return nil
 }

@@ -82,6 +82,9 @@ func (t *table) header(o object) error {
 	if problem != "" {
 		return o.damaged("the line of the columns' names: %s", problem)
 	}
+	if err := t.suspect(o, names); err != nil {
+		return err
+	}
 	seen := make(map[string]bool, len(names))
 	for i, name := range names {
 		switch {
@@ -101,6 +104,26 @@ func (t *table) header(o object) error {
 	}
 	if o.key != "" && t.key < 0 {
 		return invalid("input.key", "is %.100q, but the columns of %s are %.1000s", o.key, o.shown, strings.Join(names, ", "))
+	}
+	return nil
+}
+
+// suspect refuses a line of names that is one of another kind of CSV, of which each row would be
+// read wrong without anybody being told.
+func (t *table) suspect(o object, names []string) error {
+	for _, name := range names {
+		if strings.Contains(strings.ReplaceAll(name, "\r\n", ""), "\r") {
+			return o.damaged("its lines end in a carriage return alone: write it with newlines")
+		}
+	}
+	if len(names) != 1 || o.delimited {
+		return nil
+	}
+	for _, d := range []string{";", "\t", "|", ","} {
+		if d != string(t.delimiter) && strings.Contains(names[0], d) {
+			return o.damaged("it has one column, %.100q: if %q separates its columns, input.delimiter has to say so, else that it is %q",
+				names[0], d, string(t.delimiter))
+		}
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ func TestCSV(t *testing.T) {
 		"an open quote":     {data: "a,b\n1,\"x\n2,y\n3,z\n", want: "0 0 ! invalid: there is a quote that nothing closes\n1 1 {\"a\":2,\"b\":\"y\"}\n2 2 {\"a\":3,\"b\":\"z\"}\n"},
 		"no UTF-8":          {data: "a,b\n1,\xff\n2,y\n", want: "0 0 ! invalid: the row is not UTF-8\n1 1 {\"a\":2,\"b\":\"y\"}\n"},
 		"key":               {data: "id,a\nx,1\n,2\n", key: "id", want: "0 \"x\" {\"id\":\"x\",\"a\":1}\n1 null {\"a\":2}\n"},
+		"one column":        {data: "a;b\n1;2\n", delimiter: ",", want: "0 0 {\"a;b\":\"1;2\"}\n"},
 		"another delimiter": {data: "a;b\n1;\"x;y\"\n", delimiter: ";", want: "0 0 {\"a\":1,\"b\":\"x;y\"}\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -55,6 +56,11 @@ func TestCSVHeader(t *testing.T) {
 		"two of a name": {data: "a,b,a\n1,2,3\n", want: "there are two columns \"a\""},
 		"an open quote": {data: "a,\"b\n1,2\n", want: "a quote that nothing closes"},
 		"no UTF-8":      {data: "a,\xff\n1,2\n", want: "the name of column 2 is not UTF-8"},
+		"semicolons":    {data: "a;b\r\n1;2\r\n", want: "it has one column, \"a;b\": if \";\" separates its columns, input.delimiter has to say so"},
+		"tabs":          {data: "a\tb\n1\t2\n", want: "if \"\\t\" separates its columns"},
+		"no newlines":   {data: "a,b\r1,2\r3,4\r", want: "its lines end in a carriage return alone"},
+		"UTF-16":        {data: "\xff\xfea\x00,\x00b\x00\n\x00", want: "it is UTF-16: write it as UTF-8"},
+		"compressed":    {data: "\x1f\x8b\x08\x00\x00", want: "give it a name that ends in .gz"},
 		"no key":        {data: "a,b\n1,2\n", key: "id", want: "input.key is \"id\", but the columns of s3://b/x.csv are a, b"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -89,12 +95,12 @@ func TestLongRecords(t *testing.T) {
 func TestHeaderOfEach(t *testing.T) {
 	store := &memory{objects: map[string][]byte{
 		"s3://b/in/1.csv": []byte("a,b\n1,x\n2,y\n"),
-		"s3://b/in/2.csv": []byte("b\tc\nz\t3\n"),
+		"s3://b/in/2.csv": []byte("b.c\nz\t3\n"),
 		"s3://b/in/3.tsv": bytes.ReplaceAll([]byte("b c\nz 3\nw 4\n"), []byte(" "), []byte("\t")),
 	}}
 	s := open(t, store, actions.BatchInput{URL: "s3://b/in/"})
 	all, _ := readAll(t, s, rows.Limit{Rows: 1, Bytes: 1})
-	want := "0 0 {\"a\":1,\"b\":\"x\"}\n1 1 {\"a\":2,\"b\":\"y\"}\n2 2 {\"b\\tc\":\"z\\t3\"}\n3 3 {\"b\":\"z\",\"c\":3}\n4 4 {\"b\":\"w\",\"c\":4}\n"
+	want := "0 0 {\"a\":1,\"b\":\"x\"}\n1 1 {\"a\":2,\"b\":\"y\"}\n2 2 {\"b.c\":\"z\\t3\"}\n3 3 {\"b\":\"z\",\"c\":3}\n4 4 {\"b\":\"w\",\"c\":4}\n"
 	if diff := cmp.Diff(want, show(all)); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
 	}

@@ -26,8 +26,9 @@ type memory struct {
 	// breakAt is after how many bytes of an Open the connection breaks, 0 for never; cut is
 	// after how many it ends as if the object did.
 	breakAt, cut int64
-	// fail is the error of each Open.
-	fail error
+	// fail is the error of each Open, refuse the URL that is said to be none.
+	fail   error
+	refuse string
 
 	mu    sync.Mutex // guards what follows
 	opens int
@@ -64,6 +65,8 @@ func (m *memory) Open(ctx context.Context, url string, offset, length int64) (io
 	switch {
 	case m.fail != nil:
 		return nil, m.fail
+	case m.refuse == url:
+		return nil, actions.Errorf(actions.Invalid, "%s is no UTF-8", url)
 	case !ok:
 		return nil, actions.Errorf(actions.NotFound, "there is no %s", url)
 	case offset < 0 || offset > int64(len(data)) || length > int64(len(data))-offset:

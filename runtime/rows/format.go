@@ -119,8 +119,8 @@ func matches(pattern, name string) bool {
 	return ok
 }
 
-// checkInput refuses what no input can be.
-func checkInput(in actions.BatchInput) error {
+// CheckInput refuses what no input can be, with an *actions.Error Invalid.
+func CheckInput(in actions.BatchInput) error {
 	switch in.Format {
 	case "", actions.NDJSON, actions.CSV, actions.Parquet, actions.Tar, actions.Zip, actions.Objects:
 	default:

@@ -69,7 +69,8 @@ func (s *Source) fetchAll(ctx context.Context, rows []Row, first int) error {
 	return context.Cause(ctx)
 }
 
-// fetch fetches one object. That it has gone, or is too large, is the row's error.
+// fetch fetches one object. That it has gone, is too large, or has a name that the store does not take,
+// is the row's error.
 func (s *Source) fetch(ctx context.Context, r *Row, i int) error {
 	name, size := s.objects.name(i), s.objects.sizes[i]
 	if size > maxFile {
@@ -81,6 +82,8 @@ func (s *Source) fetch(ctx context.Context, r *Row, i int) error {
 	switch {
 	case actions.CodeOf(err) == actions.NotFound:
 		r.Err = actions.Errorf(actions.Invalid, "%s has gone since the batch began", s.objects.showing(i))
+	case actions.CodeOf(err) == actions.Invalid:
+		r.Err = err
 	case err != nil:
 		return err
 	default:

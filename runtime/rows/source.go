@@ -39,7 +39,7 @@ type Source struct {
 // The errors are *actions.Error: Invalid for what cannot be an input, NotFound where there is
 // nothing, TooLarge for more than a million objects, and those of the store.
 func Open(ctx context.Context, store Store, in actions.BatchInput) (*Source, error) {
-	if err := checkInput(in); err != nil {
+	if err := CheckInput(in); err != nil {
 		return nil, err
 	}
 	list, err := newObjects(in.URL)

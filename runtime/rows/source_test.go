@@ -241,6 +241,18 @@ func TestGone(t *testing.T) {
 	}
 }
 
+// TestNameRefused shows that an object whose name the store does not take is an error of its row, and
+// keeps nobody from the others.
+func TestNameRefused(t *testing.T) {
+	store := storeWith("a.png", "l\xe9.png", "n.png")
+	store.refuse = "s3://b/in/l%E9.png"
+	s := open(t, store, actions.BatchInput{URL: "s3://b/in/"})
+	all, _ := readAll(t, s, whole())
+	if len(all) != 3 || all[0].Err != nil || actions.CodeOf(all[1].Err) != actions.Invalid || all[2].Err != nil {
+		t.Errorf("got %s, want an error of the second row alone", show(all))
+	}
+}
+
 // TestSkipFetchesNothing shows that files are passed over without a request.
 func TestSkipFetchesNothing(t *testing.T) {
 	store := storeWith("a.png", "b.png", "c.png")

@@ -36,7 +36,10 @@ func newStream(o object, offset int64) (*stream, error) {
 		z, err := gzip.NewReader(raw)
 		if err != nil {
 			_ = raw.Close() // the error above says more
-			return nil, s.fault(err)
+			if raw.err == nil {
+				return nil, o.damaged("it is not compressed by gzip, as its name says: %w", err)
+			}
+			return nil, raw.err
 		}
 		s.content = z
 	}
