@@ -336,7 +336,7 @@ func (s *Server) eventResponse(r *request, d *delivery, w wish) response {
 		return response{status: http.StatusNoContent}
 	}
 	reply := s.reply(d)
-	if form == cloudevent.Structured {
+	if form == cloudevent.Structured || !reply.FitsBinary() && w.accepts.Quality(cloudevent.StructuredType) > 0 {
 		return response{status: http.StatusOK, contentType: cloudevent.StructuredType, body: reply.AppendJSON(r.answerRoom())}
 	}
 	return response{status: http.StatusOK, contentType: reply.DataContentType, body: reply.Data, event: &reply, policy: filePolicy(reply.DataContentType)}

@@ -238,3 +238,30 @@ func TestEventDataMemory(t *testing.T) {
 		t.Errorf("got %d %s where there is no memory", resp.status, resp.body)
 	}
 }
+
+// An answer whose attributes no header has room for is structured, if the sender takes that, and
+// so is one whose data are an event themselves.
+func TestEventFits(t *testing.T) {
+	long := strings.Repeat("é", 2048)
+	for _, tt := range []struct {
+		name, id, contentType, accept string
+		structured                    bool
+	}{
+		{"short", "1", jsonType, "", false},
+		{"long", long, jsonType, "", true},
+		{"long, and JSON is wanted", long, jsonType, jsonType, false},
+		{"an event", "1", cloudevent.StructuredType, "", true},
+	} {
+		inv := &fakeInvoker{answer: func(context.Context, actions.Request) (actions.Response, error) {
+			return actions.Response{ContentType: tt.contentType, Data: []byte(`{"n":1}`)}, nil
+		}}
+		s, _ := newServer(t, Config{Model: "echo", Invoker: inv})
+		resp := s.handle(t.Context(), structured(tt.id, ``, "Accept", tt.accept))
+		if got := resp.event == nil; got != tt.structured {
+			t.Errorf("%s: got structured %v, want %v", tt.name, got, tt.structured)
+		}
+		if got := replyOf(t, resp); string(got.Data) != `{"n":1}` || got.Extension(cause) != tt.id || got.DataContentType != tt.contentType {
+			t.Errorf("%s: got %+v", tt.name, got)
+		}
+	}
+}

@@ -169,6 +169,7 @@ type storeNotice struct {
 	storeObject
 	// Azure's BlobCreated.
 	URL string `json:"url"`
+	API string `json:"api"`
 }
 
 // A storeObject is an object of a bucket, whose name is the bucket in Google's events and in
@@ -237,6 +238,9 @@ func fromStore(e *cloudevent.Event, scheme string, created bool) (urls []string,
 	case "gs":
 		return oneURL(objectURL("gs", jsonText(object.Bucket), object.Name)), true
 	case "azblob":
+		if n.API == "CreateFile" { // of a data lake, whose FlushWithClose says that there is something in it
+			return nil, true
+		}
 		return oneURL(blobURL(n.URL)), true
 	}
 	bucket = jsonText(memberOf(object.Bucket, "name"))
@@ -257,7 +261,7 @@ func blobURL(text string) string {
 	if err != nil || u.Host == "" {
 		return ""
 	}
-	if !strings.HasSuffix(u.Hostname(), ".blob.core.windows.net") {
+	if host := u.Hostname(); !strings.Contains(host, ".blob.core.") && !strings.Contains(host, ".dfs.core.") {
 		return text
 	}
 	container, blob, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")

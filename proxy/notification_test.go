@@ -53,6 +53,9 @@ func TestNotifications(t *testing.T) {
 		{"Google, deleted", "google.cloud.storage.object.v1.deleted", google, nil, 204},
 		{"Azure", "Microsoft.Storage.BlobCreated", azure, []string{"azblob://in/a%20b/c.png"}, 200},
 		{"Azure under a name of its own", "Microsoft.Storage.BlobCreated", `{"url":"https://files.example.com/in/a"}`, []string{"https://files.example.com/in/a"}, 200},
+		{"Azure, a data lake", "Microsoft.Storage.BlobCreated", `{"api":"FlushWithClose","url":"https://acct.dfs.core.windows.net/in/d/c.png"}`, []string{"azblob://in/d/c.png"}, 200},
+		{"Azure, a data lake's empty file", "Microsoft.Storage.BlobCreated", `{"api":"CreateFile","contentLength":0,"url":"https://acct.dfs.core.windows.net/in/d/c.png"}`, nil, 204},
+		{"Azure in another cloud", "Microsoft.Storage.BlobCreated", `{"url":"https://acct.blob.core.chinacloudapi.cn/in/a"}`, []string{"azblob://in/a"}, 200},
 		{"Azure, deleted", "Microsoft.Storage.BlobDeleted", azure, nil, 204},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -18,7 +18,8 @@ import (
 // maxToken is how long a token may be: headers end there.
 const maxToken = 16 << 10
 
-// request makes the request of an event in binary mode.
+// request makes the request of an event in binary mode, or in structured mode if its attributes
+// are too many for a header.
 func request(ctx context.Context, d destination, e *cloudevent.Event, p *payload) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url, http.NoBody)
 	if err != nil {
@@ -31,18 +32,25 @@ func request(ctx context.Context, d destination, e *cloudevent.Event, p *payload
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
-	if len(e.Data) > 0 { // from here on there is a body to close
+	data, contentType, binary := e.Data, e.DataContentType, e.FitsBinary()
+	switch {
+	case !binary:
+		data, contentType = e.AppendJSON(nil), cloudevent.StructuredType
+		p.data = data
+	case contentType == "" && len(data) > 0 && json.Valid(data): // what no type means in the JSON format
+		contentType = "application/json"
+	}
+	if len(data) > 0 { // from here on there is a body to close
 		req.Body = p.body()
 		req.GetBody = func() (io.ReadCloser, error) { return p.body(), nil } // for another connection
-		req.ContentLength = int64(len(e.Data))
+		req.ContentLength = int64(len(data))
 	}
-	e.BinaryHeader(req.Header.Set)
+	if binary {
+		e.BinaryHeader(req.Header.Set)
+	}
 	req.Header.Set("User-Agent", "deepfn")
-	switch {
-	case e.DataContentType != "":
-		req.Header.Set("Content-Type", e.DataContentType)
-	case len(e.Data) > 0 && json.Valid(e.Data): // what no type means in the JSON format
-		req.Header.Set("Content-Type", "application/json")
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
 	}
 	// Whoever traces reads the headers; the extensions are the event's own.
 	if parent := e.Extension("traceparent"); parent != "" {

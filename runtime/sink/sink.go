@@ -126,7 +126,8 @@ func (s *Sink) MaySend(to string) error {
 // tries again as long as that may help; then it goes to the dead-letter sink. With an error
 // nobody has said that they have it: Invalid when the place refuses it or its URL is none,
 // Forbidden when nobody may send there, Unavailable when it did not take it in all tries or
-// the Sink is closed, Deadline and Canceled when ctx has ended before. The event's bytes are
+// the Sink is closed, Deadline and Canceled when ctx has ended before. Half of the time of ctx
+// is for the dead-letter sink. The event's bytes are
 // the caller's again when it returns.
 func (s *Sink) Send(ctx context.Context, to string, e *cloudevent.Event) error {
 	d, err := s.destination(to)
@@ -145,7 +146,9 @@ func (s *Sink) Send(ctx context.Context, to string, e *cloudevent.Event) error {
 		return err
 	}
 	defer end()
-	f := s.deliver(ctx, d, &event)
+	first, done := s.forSink(ctx)
+	f := s.deliver(first, d, &event)
+	done()
 	if f == nil {
 		return nil
 	}
@@ -164,6 +167,16 @@ func (s *Sink) Send(ctx context.Context, to string, e *cloudevent.Event) error {
 	}
 	log.WarnContext(ctx, "event sent to the dead-letter sink", "dead_letter_sink", s.deadLetter.shown())
 	return nil
+}
+
+// forSink is the time that the place of an event has of a call's: half of it, if the rest is for
+// a dead-letter sink, which else would get nothing after a place that does not answer.
+func (s *Sink) forSink(ctx context.Context) (context.Context, context.CancelFunc) {
+	at, ok := ctx.Deadline()
+	if !ok || s.deadLetter.url == "" {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(ctx, at.Add(-time.Until(at)/2))
 }
 
 // cut bounds what the log has of an event.

@@ -281,6 +281,16 @@ func TestDeadline(t *testing.T) {
 			t.Errorf("got %v after %s and %d requests, want the dead letter at once", err, time.Since(began), len(p.requests))
 		}
 	})
+	synctest.Test(t, func(t *testing.T) { // also when the sink does not answer at all
+		p := &place{answers: repeat(1, answer{status: hang})}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		began := time.Now()
+		err := newSink(t, Config{URL: own, DeadLetter: letters, Transport: p}).Send(ctx, "", event())
+		if err != nil || time.Since(began) != 5*time.Second || len(p.requests) != 2 || p.requests[1].URL.String() != letters {
+			t.Errorf("got %v after %s and %d requests, want the dead letter after half of the time", err, time.Since(began), len(p.requests))
+		}
+	})
 	for _, test := range []struct {
 		name string
 		end  func(context.Context) (context.Context, context.CancelFunc)
@@ -441,6 +451,33 @@ func TestBytesAreTheCallersAgain(t *testing.T) {
 			t.Errorf("got back after %s, want 5s, when nobody reads any longer", took)
 		}
 	})
+}
+
+// What a header cannot hold goes in structured mode, also when it is tried again.
+func TestStructured(t *testing.T) {
+	for name, change := range map[string]func(e *cloudevent.Event){
+		"attributes": func(e *cloudevent.Event) { e.Subject = strings.Repeat("é", 4096) },
+		"an event":   func(e *cloudevent.Event) { e.DataContentType = cloudevent.StructuredType },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &place{answers: repeat(1, answer{status: 503})}
+				e := event()
+				e.SpecVersion = cloudevent.V1
+				change(e)
+				if err := newSink(t, Config{URL: own, Transport: p}).Send(t.Context(), "", e); err != nil || len(p.requests) != 2 {
+					t.Fatalf("got %v and %d requests", err, len(p.requests))
+				}
+				for i, req := range p.requests {
+					got, err := cloudevent.ParseStructured([]byte(p.bodies[i]))
+					if diff := cmp.Diff(*e, got); err != nil || diff != "" || req.Header.Get("Content-Type") != cloudevent.StructuredType ||
+						req.Header.Get("Ce-Id") != "" || req.ContentLength != int64(len(p.bodies[i])) {
+						t.Errorf("got %v, %v\n%s", req.Header, err, diff)
+					}
+				}
+			})
+		})
+	}
 }
 
 func TestInvalidEvent(t *testing.T) {
