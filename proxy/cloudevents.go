@@ -289,6 +289,9 @@ func (s *Server) address(r *request, w wish, d *delivery) error {
 	d.trace = r.eventTrace(&d.event)
 	d.key = keyOf(d)
 	d.goes, d.accept = toSender, w.accept
+	if err := mayAnswer(&d.event); err != nil {
+		return err
+	}
 	switch d.to = d.event.Extension(replyTo); {
 	case d.to != "" && s.cfg.Sink == nil:
 		return actions.Errorf(actions.Invalid, "the event names %s, and this server sends no events", replyTo)

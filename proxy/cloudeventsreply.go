@@ -3,6 +3,7 @@ package proxy
 import (
 	"cmp"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -136,7 +137,7 @@ func (s *Server) reply(d *delivery) cloudevent.Event {
 // belongs to, and what it has cost.
 func (s *Server) extensions(d *delivery) []cloudevent.Attribute {
 	e := &d.event
-	list := make([]cloudevent.Attribute, 0, len(e.Extensions)+6)
+	list := make([]cloudevent.Attribute, 0, len(e.Extensions)+7)
 	correlated := ""
 	for _, a := range e.Extensions {
 		switch {
@@ -158,6 +159,9 @@ func (s *Server) extensions(d *delivery) []cloudevent.Attribute {
 	if d.trace.Parent != "" {
 		add("tracestate", d.trace.State)
 	}
+	if n := hopsOf(e); n > 0 {
+		list = append(list, cloudevent.Attribute{Name: hops, Value: strconv.Itoa(n), Kind: cloudevent.Integer})
+	}
 	t := &d.outcome.timing
 	add(startCost, string(t.From))
 	if *t != (actions.Timing{}) {
@@ -170,7 +174,7 @@ func (s *Server) extensions(d *delivery) []cloudevent.Attribute {
 // answer to it.
 func ofDelivery(name string) bool {
 	switch name {
-	case replyTo, "dataref", cause, startCost, startTiming, "traceparent", "tracestate":
+	case replyTo, "dataref", cause, hops, startCost, startTiming, "traceparent", "tracestate":
 		return true
 	}
 	return strings.HasPrefix(name, "knativeerror")

@@ -8,8 +8,9 @@ import (
 const (
 	// MaxBatch is how many events a batch may have.
 	MaxBatch = 10000
-	// maxExtensions is how many extensions an event may have.
-	maxExtensions = 100
+	// maxExtensions is how many extensions an event may have: 100, and those that an answer has
+	// beside the ones of its event.
+	maxExtensions = 128
 	// maxName is how long the name of an extension may be; the specification has 20 in mind.
 	maxName = 64
 	// maxValue is how many bytes an attribute may have: an event of 64 KiB passes everywhere.
