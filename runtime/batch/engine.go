@@ -122,10 +122,11 @@ func (e *Engine) Run(ctx context.Context, id string, b actions.Batch, w Watcher)
 	if err := e.mayRun(b); err != nil {
 		return nil, err
 	}
-	if err := e.claim(b.Output.URL); err != nil {
+	at := newFolder(e.cfg.Store, b.Output.URL).url
+	if err := e.claim(at); err != nil {
 		return nil, err
 	}
-	defer e.release(b.Output.URL)
+	defer e.release(at)
 	r, done, err := e.begin(ctx, id, b, w)
 	if err != nil || done != nil {
 		return done, err
@@ -171,7 +172,7 @@ func (e *Engine) release(output string) {
 // Abandon tells the replicas that have chunks of the batch that nobody waits for them. What is
 // committed stays, and a new Run goes on with it.
 func (e *Engine) Abandon(ctx context.Context, b actions.Batch) error {
-	f := folder{e.cfg.Store, b.Output.URL}
+	f := newFolder(e.cfg.Store, b.Output.URL)
 	rec, err := f.record(ctx)
 	if err != nil || rec == nil {
 		return err
@@ -183,7 +184,7 @@ func (e *Engine) Abandon(ctx context.Context, b actions.Batch) error {
 // JobOf returns the batch that an output is of, and the id under which it was begun; done says that
 // it is complete, and that the batch is not known any more. Without any of that id is "" and done false.
 func JobOf(ctx context.Context, store Store, output string) (id string, b actions.Batch, done bool, err error) {
-	f := folder{store, output}
+	f := newFolder(store, output)
 	rec, err := f.record(ctx)
 	if err != nil {
 		return "", b, false, err

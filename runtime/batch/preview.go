@@ -48,7 +48,7 @@ func (e *Engine) Preview(ctx context.Context, b actions.Batch, enough time.Durat
 	}
 	defer func() { _ = source.Close() }() // it was only read
 	t := &task{
-		engine: e, folder: folder{e.cfg.Store, b.Output.URL}, model: m, attempt: newAttempt(),
+		engine: e, folder: newFolder(e.cfg.Store, b.Output.URL), model: m, attempt: newAttempt(),
 		rec: &record{Version: stateVersion, Batch: settle(b, m, source), Input: source.Fingerprint(), ModelVersion: m.Version},
 	}
 	if err := t.prepare(ctx); err != nil {

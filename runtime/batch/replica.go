@@ -15,7 +15,7 @@ func (e *Engine) Do(ctx context.Context, c actions.Chunk) error {
 	if err := check(c.Batch); err != nil {
 		return err
 	}
-	f := folder{e.cfg.Store, c.Batch.Output.URL}
+	f := newFolder(e.cfg.Store, c.Batch.Output.URL)
 	rec, over, err := e.wanted(ctx, f, c)
 	if err != nil || over {
 		return err

@@ -62,7 +62,7 @@ func (e *Engine) begin(ctx context.Context, id string, b actions.Batch, w Watche
 	rec := &record{
 		Version: stateVersion, ID: id, Batch: settle(b, m, source), Input: source.Fingerprint(), ModelVersion: m.Version, Code: code,
 	}
-	t := &task{engine: e, folder: folder{e.cfg.Store, b.Output.URL}, rec: rec, model: m, watch: w, attempt: newAttempt(), source: source}
+	t := &task{engine: e, folder: newFolder(e.cfg.Store, b.Output.URL), rec: rec, model: m, watch: w, attempt: newAttempt(), source: source}
 	r = &run{task: t}
 	r.limit, _ = parseThreshold(b.MaxErrors) // checked before
 	if done, err = r.adopt(ctx); err == nil && done == nil {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 	"sync"
 
@@ -106,6 +107,22 @@ func chunkName(folder string, index int) string { return fmt.Sprintf("%s%06d.jso
 type folder struct {
 	store Store
 	url   string // ends in a slash
+}
+
+// newFolder is the folder of a URL, which is written as stores write theirs: what is below it is found
+// in their lists by how it begins.
+func newFolder(store Store, text string) folder {
+	u, err := url.Parse(text)
+	if err != nil {
+		return folder{store, text} // as checkURLs says
+	}
+	plain := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawQuery: u.RawQuery}
+	return folder{store, plain.String()}
+}
+
+// object is the URL of an object of a name in the output, which may have any characters.
+func (f folder) object(name string) string {
+	return f.url + (&url.URL{Path: name}).EscapedPath()
 }
 
 // put writes an object of the state.

@@ -216,7 +216,7 @@ func (t *task) writeObjects(ctx context.Context, n next, outcomes []outcome, p *
 func (t *task) storeObject(ctx context.Context, name string, o *outcome) error {
 	data := o.response.Data
 	err := t.insist(ctx, "the output", func() error {
-		return t.folder.store.Put(ctx, t.folder.url+name, bytes.NewReader(data), int64(len(data)),
+		return t.folder.store.Put(ctx, t.folder.object(name), bytes.NewReader(data), int64(len(data)),
 			actions.PutOptions{ContentType: o.response.ContentType})
 	})
 	if code := actions.CodeOf(err); code == actions.Invalid || code == actions.TooLarge {
