@@ -144,10 +144,12 @@ func (g *given) addHeaders(r *request, known bool, sig *actions.Signature) {
 	if r.header == nil || known && sig == nil {
 		return
 	}
+	found := &given{texts: g.texts} // for g, which is a part of a call, to need no memory of its own
+	defer func() { g.texts = found.texts }()
 	if !known {
 		r.header("", func(name, value string) {
 			if name = strings.ToLower(name); !ofTransport(name) {
-				g.addHeader(name, value)
+				found.addHeader(name, value)
 			}
 		})
 		return
@@ -156,10 +158,10 @@ func (g *given) addHeaders(r *request, known bool, sig *actions.Signature) {
 	for _, p := range sig.Parameters {
 		switch {
 		case p.Location == "headers":
-			r.header(p.Name, func(_, value string) { g.addHeader(p.Name, value) })
+			r.header(p.Name, func(_, value string) { found.addHeader(p.Name, value) })
 		case p.Location == "cookies" && !cookie:
 			cookie = true
-			r.header("Cookie", func(_, value string) { g.addHeader("Cookie", value) })
+			r.header("Cookie", func(_, value string) { found.addHeader("Cookie", value) })
 		}
 	}
 }

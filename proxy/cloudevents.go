@@ -118,27 +118,17 @@ func isEvent(r *request) bool {
 	if len(r.contentType) >= len(structured) && strings.EqualFold(r.contentType[:len(structured)], structured) {
 		return true
 	}
-	if !r.collected {
-		r.collected = true
-		r.collectAttributes()
-	}
+	r.collectAttributes()
 	return len(r.collection) > 0
 }
 
-// attributes calls each for every header that is an attribute of an event in binary mode.
-func (r *request) attributes(each func(name, value string)) {
-	if !r.collected {
-		r.collected = true
-		r.collectAttributes()
-	}
-	for i := range r.collection {
-		each(r.collection[i].Name, r.collection[i].Value)
-	}
-}
-
-// collectAttributes keeps the attributes in the header. It takes no memory for other headers,
+// collectAttributes keeps the attributes in the header, once. It takes no memory for other headers,
 // and one piece of it for the values of all attributes.
 func (r *request) collectAttributes() {
+	if r.collected {
+		return
+	}
+	r.collected = true
 	raw, ok := r.peek.(interface {
 		All() iter.Seq2[[]byte, []byte]
 	})
@@ -152,30 +142,32 @@ func (r *request) collectAttributes() {
 		}
 		return
 	}
-	size := 0
+	found := attributeValues{text: r.answerRoom()} // which nobody uses yet
 	for name, value := range raw.All() {
-		if isAttribute(name) {
-			size += len(value)
-			if r.collection == nil {
-				r.collection = make([]cloudevent.Attribute, 0, 8)
-			}
-			r.collection = append(r.collection, cloudevent.Attribute{Name: attributeName(name)})
+		if !isAttribute(name) {
+			continue
 		}
-	}
-	if size == 0 {
-		return
-	}
-	var values strings.Builder
-	values.Grow(size)
-	at := 0
-	for name, value := range raw.All() {
-		if isAttribute(name) {
-			start := values.Len()
-			values.Write(value)
-			r.collection[at].Value = values.String()[start:]
-			at++
+		if r.collection == nil {
+			found.ends = found.endsRoom[:0]
+			r.collection = make([]cloudevent.Attribute, 0, 8)
 		}
+		r.collection = append(r.collection, cloudevent.Attribute{Name: attributeName(name)})
+		found.text = append(found.text, value...)
+		found.ends = append(found.ends, len(found.text))
 	}
+	values, begin := string(found.text), 0 // the one piece
+	for i, end := range found.ends {
+		r.collection[i].Value = values[begin:end]
+		begin = end
+	}
+}
+
+// attributeValues are the values of attributes one after the other, and where each ends, with
+// room for as many as most events have.
+type attributeValues struct {
+	text     []byte
+	ends     []int
+	endsRoom [12]int
 }
 
 // isAttribute says whether a header is an attribute of an event.
@@ -218,13 +210,14 @@ func (s *Server) events(ctx context.Context, r *request, t *eventTarget) respons
 	}
 	var e cloudevent.Event
 	var err error
-	switch cloudevent.ModeOf(r.contentType, func(func(name, value string)) {}) {
+	switch cloudevent.ModeOfType(r.contentType) {
 	case cloudevent.Batched:
 		return s.eventBatch(ctx, r, t, w)
 	case cloudevent.Structured:
 		e, err = cloudevent.ParseStructured(r.body)
 	default: // also an attribute alone, which is an event without the others
-		e, err = cloudevent.ParseBinary(r.contentType, r.attributes, r.body)
+		r.collectAttributes()
+		e, err = cloudevent.ParseAttributes(r.contentType, r.collection, r.body)
 	}
 	if err == nil && len(e.Data) != len(r.body) {
 		err = r.takeData([]cloudevent.Event{e})
@@ -253,7 +246,8 @@ func (s *Server) oneEvent(ctx context.Context, r *request, w wish, d *delivery, 
 		return response{status: http.StatusNoContent}
 	}
 	if w.async {
-		return s.later(ctx, r, func(ctx context.Context, r *request) { s.settleLater(ctx, r, []delivery{*d}) })
+		one := []delivery{*d} // a copy, for d to stay on the stack of what does not come here
+		return s.later(ctx, r, func(ctx context.Context, r *request) { s.settleLater(ctx, r, one) })
 	}
 	s.settle(ctx, r, d)
 	if d.account.code != "" {
@@ -271,14 +265,14 @@ func (s *Server) ignore(ctx context.Context, r *request, e *cloudevent.Event) {
 func (s *Server) rejectEvent(ctx context.Context, r *request, t *eventTarget, err error) response {
 	c := s.eventCall(r, t)
 	c.known = t.err == nil
-	e := s.observe(ctx, c, err)
-	r.note(c, e)
+	e := s.observe(ctx, &c, err)
+	r.note(&c, e)
 	return eventFailure(e)
 }
 
 // eventCall is an invocation for an event.
-func (s *Server) eventCall(r *request, t *eventTarget) *call {
-	return &call{
+func (s *Server) eventCall(r *request, t *eventTarget) call {
+	return call{
 		protocol: cloudevents, requestID: r.id, start: time.Now(),
 		request: actions.Request{Model: t.name, Verb: actions.Predict, ID: r.id, Trace: r.trace},
 	}

@@ -239,7 +239,7 @@ func (s *Server) rowOf(ctx context.Context, r *request, d *delivery, file *fileN
 	}
 	if !file.asked {
 		c := s.eventCall(r, d.of)
-		file.name, file.err = s.fileArgument(ctx, c, d.of.model, "")
+		file.name, file.err = s.fileArgument(ctx, &c, d.of.model, "")
 		file.asked, file.begun = true, c.begun.Timing
 	}
 	row.Files = []actions.File{{Name: file.name, Filename: baseName(e.Subject), ContentType: e.DataContentType, Data: e.Data}}
@@ -262,7 +262,7 @@ func (s *Server) answerRows(ctx context.Context, r *request, ds []delivery, rows
 	t := ds[at[0]].of
 	c := s.eventCall(r, t)
 	c.known, c.accept = true, ds[at[0]].accept
-	results := s.predictRows(ctx, c, t.model, rows)
+	results := s.predictRows(ctx, &c, t.model, rows)
 	now := time.Now()
 	codes := map[string]int{}
 	var failed error
@@ -284,8 +284,8 @@ func (s *Server) answerRows(ctx context.Context, r *request, ds []delivery, rows
 	if failed != nil {
 		failed = rowError(failed, r.id)
 	}
-	e := s.observe(ctx, c, failed)
-	r.note(c, e)
+	e := s.observe(ctx, &c, failed)
+	r.note(&c, e)
 	if counted := "ok"; e == nil || codes[string(e.Code)] > 0 {
 		if e != nil {
 			counted = string(e.Code)

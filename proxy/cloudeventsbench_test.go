@@ -38,6 +38,31 @@ func BenchmarkEvent(b *testing.B) {
 	}
 }
 
+// More attributes than there is room for, among other headers, have their own values each.
+func TestCollectAttributes(t *testing.T) {
+	var h fasthttp.RequestHeader
+	want := map[string]string{}
+	for i := range 40 {
+		name, value := fmt.Sprintf("Ce-X%d", i), strings.Repeat(strconv.Itoa(i), i)
+		h.Set(name, value)
+		h.Set("X-"+name, "other")
+		want[name] = value
+	}
+	room := make([]byte, 0, 100)
+	r := request{peek: &h, answer: &room}
+	for range 2 {
+		r.collectAttributes()
+	}
+	if len(r.collection) != len(want) {
+		t.Errorf("got %d attributes, want %d", len(r.collection), len(want))
+	}
+	for _, a := range r.collection {
+		if want[a.Name] != a.Value {
+			t.Errorf("%s: got %q, want %q", a.Name, a.Value, want[a.Name])
+		}
+	}
+}
+
 // BenchmarkEventBatch is a batch of a thousand events through the handler.
 func BenchmarkEventBatch(b *testing.B) {
 	s, _ := newServer(b, Config{Model: "mod", Catalog: module(), Invoker: rowsInvoker(""), EventRecord: 20_000})

@@ -48,6 +48,11 @@ func (r *request) wishes() wish {
 	if r.header == nil || r.peek != nil && r.peek.Peek("Prefer") == nil {
 		return w
 	}
+	return r.preferences(w)
+}
+
+// preferences adds what the header Prefer says to a wish.
+func (r *request) preferences(w wish) wish {
 	r.header("Prefer", func(_, value string) { w.prefer(value) })
 	return w
 }

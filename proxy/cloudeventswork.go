@@ -133,10 +133,10 @@ func (s *Server) predictEvent(ctx context.Context, in *request, d *delivery) {
 	c.event, c.known = d.event.ID, d.of.err == nil
 	err := d.of.err
 	if err == nil {
-		err = s.predictData(ctx, c, d, in)
+		err = s.predictData(ctx, &c, d, in)
 	}
-	e := s.observe(ctx, c, err)
-	in.note(c, e)
+	e := s.observe(ctx, &c, err)
+	in.note(&c, e)
 	if e != nil {
 		d.outcome = eventOutcome{err: e}
 	}

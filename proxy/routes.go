@@ -62,8 +62,8 @@ func (s *Server) newID() string { return s.idPrefix + strconv.FormatUint(s.ids.A
 // whoever lets only a part of the paths through, in front of this server, has not decoded it
 // either.
 func pathOf(sent, cleaned []byte) string {
-	plain := strings.NewReplacer("%2e", ".", "%2E", ".", "%2f", "/../", "%2F", "/../", "%5c", "/../", "%5C", "/../")
 	if bytes.Contains(sent, []byte("/.")) || bytes.IndexByte(sent, '%') >= 0 {
+		plain := strings.NewReplacer("%2e", ".", "%2E", ".", "%2f", "/../", "%2F", "/../", "%5c", "/../", "%5C", "/../")
 		for segment := range strings.SplitSeq(plain.Replace(string(sent)), "/") {
 			if segment == "." || segment == ".." {
 				return string(sent)

@@ -35,6 +35,8 @@ func message(e cloudevent.Event) (http.Header, []byte) {
 func TestAllocations(t *testing.T) {
 	h, body := message(readings(1)[0])
 	each := headerOf(h)
+	var list []cloudevent.Attribute
+	each(func(name, value string) { list = append(list, cloudevent.Attribute{Name: name, Value: value}) })
 	structured := readings(1)[0].AppendJSON(nil)
 	batch := cloudevent.AppendBatch(nil, readings(1000))
 	for _, test := range []struct {
@@ -43,6 +45,7 @@ func TestAllocations(t *testing.T) {
 		most float64
 	}{
 		{"binary", func() error { _, err := cloudevent.ParseBinary("application/json", each, body); return err }, 2},
+		{"binary, as a list", func() error { _, err := cloudevent.ParseAttributes("application/json", list, body); return err }, 0},
 		{"structured", func() error { _, err := cloudevent.ParseStructured(structured); return err }, 6},
 		{"batch of 1000", func() error { _, _, err := cloudevent.ParseBatch(batch); return err }, 1100},
 	} {

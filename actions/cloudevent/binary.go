@@ -11,6 +11,21 @@ import (
 func ParseBinary(contentType string, header Header, body []byte) (Event, error) {
 	var d draft
 	header(d.header)
+	return d.binary(contentType, body)
+}
+
+// ParseAttributes is ParseBinary for headers that are there as a list, in which it takes less
+// memory. Their Kind means nothing.
+func ParseAttributes(contentType string, headers []Attribute, body []byte) (Event, error) {
+	var d draft
+	for i := range headers {
+		d.header(headers[i].Name, headers[i].Value)
+	}
+	return d.binary(contentType, body)
+}
+
+// binary ends the reading of an event in binary mode, when all headers were read.
+func (d *draft) binary(contentType string, body []byte) (Event, error) {
 	if contentType != "" {
 		d.event.DataContentType = contentType
 	}

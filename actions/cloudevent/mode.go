@@ -26,11 +26,8 @@ const prefix = "ce-"
 // must have is Binary, so that it is told which are missing. A format that is not JSON, as
 // application/cloudevents+avro, is Structured, and refused when it is parsed.
 func ModeOf(contentType string, header Header) Mode {
-	switch {
-	case hasPrefixFold(contentType, "application/cloudevents-batch"):
-		return Batched
-	case hasPrefixFold(contentType, "application/cloudevents"):
-		return Structured
+	if mode := ModeOfType(contentType); mode != None {
+		return mode
 	}
 	mode := None
 	header(func(name, _ string) {
@@ -44,6 +41,18 @@ func ModeOf(contentType string, header Header) Mode {
 		}
 	})
 	return mode
+}
+
+// ModeOfType is ModeOf as far as the media type says it: the mode is Structured, Batched or None,
+// which may turn out to be Binary.
+func ModeOfType(contentType string) Mode {
+	switch {
+	case hasPrefixFold(contentType, "application/cloudevents-batch"):
+		return Batched
+	case hasPrefixFold(contentType, "application/cloudevents"):
+		return Structured
+	}
+	return None
 }
 
 // hasPrefixFold is strings.HasPrefix for text whose case means nothing.

@@ -169,12 +169,20 @@ func TestParseBatch(t *testing.T) {
 
 func TestParseBinary(t *testing.T) {
 	parse := func(contentType string, body string, headers ...string) (cloudevent.Event, error) {
-		return cloudevent.ParseBinary(contentType, func(each func(name, value string)) {
-			each("Host", "example.com")
-			for i := 0; i < len(headers); i += 2 {
-				each(headers[i], headers[i+1])
+		list := []cloudevent.Attribute{{Name: "Host", Value: "example.com"}}
+		for i := 0; i < len(headers); i += 2 {
+			list = append(list, cloudevent.Attribute{Name: headers[i], Value: headers[i+1]})
+		}
+		e, err := cloudevent.ParseBinary(contentType, func(each func(name, value string)) {
+			for _, a := range list {
+				each(a.Name, a.Value)
 			}
 		}, []byte(body))
+		same, wrong := cloudevent.ParseAttributes(contentType, list, []byte(body))
+		if diff := cmp.Diff(e, same); diff != "" || fmt.Sprint(err) != fmt.Sprint(wrong) {
+			t.Errorf("as a list: %v, want %v\n%s", wrong, err, diff)
+		}
+		return e, err
 	}
 	base := []string{"Ce-Specversion", "1.0", "ce-id", " 1 ", "CE-Source", "/a", "ce-type", "t"}
 	e, err := parse("image/png", "\x00\xff", append(base, "Ce-Subject", `"Euro \"%e2%82%AC\" %25"`, "Ce-MyExt", "%F0%9F%98%80", "ce-plain", "é")...)
