@@ -48,8 +48,9 @@ type Call struct {
 // Predict predicts each row and returns as many results, in the order of the rows. What a row
 // gets does not depend on the rows beside it: when a call of many fails by what it was given,
 // it is made again with fewer rows, until the one whose fault it is stands alone. That takes
-// at most two calls a row. An error that is nobody's fault, Busy or Deadline, is that of all
-// rows of the call.
+// at most two calls a row. A call that takes longer than it may, while ctx has time, is one of
+// these: its rows may do alone, and one of them may hang. An error that is nobody's fault, as Busy,
+// is that of all rows of the call.
 //
 // Which rows a call has depends on the rows and c alone, never on time. A panic of c.Invoke is
 // one of Predict. Many may call Predict at the same time.

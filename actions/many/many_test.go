@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -145,19 +146,71 @@ func TestOneBadRowIsFoundInFewCalls(t *testing.T) {
 	}
 }
 
+// TestLate shows that a row that hangs costs no other row its answer, and that rows which are slow together
+// have the time that each has alone.
+func TestLate(t *testing.T) {
+	late := &actions.Error{Code: actions.Deadline, Msg: "the call took longer than it was allowed to"}
+	for name, test := range map[string]struct {
+		isLate func(rows []int) bool
+		failed []int
+		most   int // calls
+	}{
+		"one hangs":          {func(rows []int) bool { return slices.Contains(rows, 613) }, []int{613}, 1 + 33 + 31},
+		"slow all together":  {func(rows []int) bool { return len(rows) > 40 }, nil, 1 + 33},
+		"each alone is fine": {func(rows []int) bool { return len(rows) > 1 }, nil, 3 + 1000},
+		"most of them hang":  {func(rows []int) bool { return rows[0] > 3 || len(rows) > 1 }, nil, 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			calls := 0
+			invoke := func(_ context.Context, req actions.Request) (actions.Response, error) {
+				var in struct{ Rows []struct{ N int } }
+				if err := json.Unmarshal(req.Args, &in); err != nil {
+					return actions.Response{}, err
+				}
+				calls++
+				rows := make([]int, len(in.Rows))
+				for i, r := range in.Rows {
+					rows[i] = r.N
+				}
+				if test.isLate(rows) {
+					return actions.Response{}, late
+				}
+				data, err := json.Marshal(rows)
+				return jsonResponse(data), err
+			}
+			model := actions.Model{Name: "slow", Runtime: actions.Python, Batching: actions.Batching{Argument: "rows"}}
+			results := many.Predict(t.Context(), many.Call{Model: model, Invoke: invoke}, numbered(1000))
+			var failed []int
+			for i, r := range results {
+				switch {
+				case r.Err != nil && errors.Is(r.Err, late):
+					failed = append(failed, i)
+				case r.Err != nil || string(r.Response.Data) != strconv.Itoa(i):
+					t.Fatalf("row %d: got %s, %v", i, r.Response.Data, r.Err)
+				}
+			}
+			if calls > test.most || name != "most of them hang" && !slices.Equal(failed, test.failed) {
+				t.Errorf("got %d calls, want at most %d; %d rows failed: %.100v, want %v", calls, test.most, len(failed), failed, test.failed)
+			}
+		})
+	}
+}
+
 func TestErrorsOfNobody(t *testing.T) {
 	for _, test := range []struct {
 		err   error
 		calls int
 	}{
 		{&actions.Error{Code: actions.Busy, Msg: "busy"}, 1},
-		{&actions.Error{Code: actions.Deadline, Msg: "late"}, 1},
+		{&actions.Error{Code: actions.Deadline, Msg: "gateway", Status: 504}, 1},
 		{&actions.Error{Code: actions.Canceled, Msg: "gone"}, 1},
 		{&actions.Error{Code: actions.NotFound, Msg: "no model"}, 1},
 		{&actions.Error{Code: actions.Unavailable, Msg: "asked for a pause", Status: 503}, 1},
 		{&actions.Error{Code: actions.Unavailable, Msg: "loading", Err: actions.ErrDiedLoading}, 1},
 		// Somebody may have ended the process, which calls for another try.
 		{&actions.Error{Code: actions.Unavailable, Msg: "shutting down"}, 6},
+		// One of the rows may hang.
+		{&actions.Error{Code: actions.Deadline, Msg: "late"}, 6},
 	} {
 		calls := 0
 		invoke := func(context.Context, actions.Request) (actions.Response, error) {

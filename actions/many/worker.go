@@ -15,6 +15,10 @@ type worker struct {
 	args    []byte // of the call; used again by the next
 	columns table
 	absent  int // how many calls there were since the last that somebody answered
+	// late is the error of the last call that took too long, lates how many calls of several rows
+	// there were of them, by how often they were split.
+	late  *actions.Error
+	lates [2]int
 }
 
 // maxAbsent is after how many calls in a row that nobody answered no row is suspected of it
@@ -33,6 +37,11 @@ func (w *worker) do(ctx context.Context, g group) {
 		}
 		return
 	}
+	if w.wouldBeLate(g) {
+		w.fail(g, w.late)
+		w.parts(ctx, g)
+		return
+	}
 	err := w.try(ctx, g)
 	if err == nil {
 		w.absent = 0
@@ -44,17 +53,43 @@ func (w *worker) do(ctx context.Context, g group) {
 		w.do(ctx, g)
 		return
 	}
-	for _, i := range g.rows {
-		w.results[i] = Result{Err: failure}
-	}
-	if failure.Code == actions.Unavailable && !errors.Is(failure, actions.ErrDied) {
+	w.fail(g, failure)
+	switch {
+	case failure.Code == actions.Deadline:
 		w.absent++
-	} else {
+		w.isLate(g, failure)
+	case failure.Code == actions.Unavailable && !errors.Is(failure, actions.ErrDied):
+		w.absent++
+	default:
 		w.absent = 0
 	}
 	if len(g.rows) > 1 && ctx.Err() == nil && mayPass(failure) {
 		w.parts(ctx, g)
 	}
+}
+
+// fail gives all rows of a group an error.
+func (w *worker) fail(g group, failure *actions.Error) {
+	for _, i := range g.rows {
+		w.results[i] = Result{Err: failure}
+	}
+}
+
+// maxLate is how many calls of a size may take too long before others of it are not tried any more. One may
+// by a row that hangs.
+const maxLate = 2
+
+// isLate notes that a call took too long. One of a single row tells nothing of the others.
+func (w *worker) isLate(g group, failure *actions.Error) {
+	if len(g.rows) > 1 && g.splits < len(w.lates) {
+		w.late = failure
+		w.lates[g.splits]++
+	}
+}
+
+// wouldBeLate says that a call would take too long, as others did, and its rows may do in smaller ones.
+func (w *worker) wouldBeLate(g group) bool {
+	return len(g.rows) > 1 && g.splits < len(w.lates) && w.lates[g.splits] >= maxLate && w.absent < maxAbsent
 }
 
 // parts predicts the rows of a call that failed with smaller ones. The row at fault is alone with the
@@ -74,12 +109,14 @@ func (w *worker) parts(ctx context.Context, g group) {
 // mayPass says whether a call that failed so may do with fewer rows.
 func mayPass(e *actions.Error) bool {
 	switch e.Code {
-	case actions.Busy, actions.Deadline, actions.Canceled, actions.Unauthorized, actions.Forbidden:
+	case actions.Busy, actions.Canceled, actions.Unauthorized, actions.Forbidden:
 		return false
 	case actions.NotFound, actions.Conflict:
 		return e.Status != 0 // else it is not the model that says so
 	case actions.Unavailable:
 		return e.Status == 0 && !errors.Is(e, actions.ErrDiedLoading) // the process may have ended by a row
+	case actions.Deadline: // that of the call: there is time yet
+		return e.Status == 0
 	case actions.Invalid, actions.Unsupported, actions.TooLarge, actions.Failed, actions.NoAnswer, actions.Exited, actions.Internal:
 		return true
 	}
