@@ -69,7 +69,7 @@ func (s *Source) fetchAll(ctx context.Context, rows []Row, first int) error {
 	return context.Cause(ctx)
 }
 
-// fetch fetches one object. That it has gone, is too large, or has a name that the store does not take,
+// fetch fetches one object. That it has gone or changed, is too large, or has a name that the store does not take,
 // is the row's error.
 func (s *Source) fetch(ctx context.Context, r *Row, i int) error {
 	name, size := s.objects.name(i), s.objects.sizes[i]
@@ -92,21 +92,35 @@ func (s *Source) fetch(ctx context.Context, r *Row, i int) error {
 	return nil
 }
 
-// fetchInto fills data with an object.
+// fetchInto fills data with an object. The error is Invalid if it is not as long as it was.
 func (s *Source) fetchInto(ctx context.Context, data []byte, i int) error {
 	if len(data) == 0 {
 		return nil
 	}
-	body, err := s.store.Open(ctx, s.objects.url(i), 0, int64(len(data)))
+	body, err := s.store.Open(ctx, s.objects.url(i), 0, -1)
 	if err != nil {
 		return storeError(s.objects.showing(i), err)
 	}
 	_, err = io.ReadFull(body, data)
+	var more [1]byte
+	n := 0
+	if err == nil {
+		n, _ = io.ReadFull(body, more[:]) // an error here is of what is not read
+	}
 	_ = body.Close() // it was only read
-	if err != nil {
+	switch {
+	case n > 0 || err != nil && s.isShorter(ctx, int64(len(data)), i):
+		return actions.Errorf(actions.Invalid, "%s has changed since the batch began", s.objects.showing(i))
+	case err != nil:
 		return storeError(s.objects.showing(i), err)
 	}
 	return nil
+}
+
+// isShorter says whether an object that ended too early is shorter than it was; else it broke off.
+func (s *Source) isShorter(ctx context.Context, size int64, i int) bool {
+	o, err := s.store.Stat(ctx, s.objects.url(i))
+	return err == nil && o.Size < size
 }
 
 // newFile makes a file of an entry or an object of that name.

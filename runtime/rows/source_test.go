@@ -241,6 +241,21 @@ func TestGone(t *testing.T) {
 	}
 }
 
+// TestObjectChanged shows that an object which is longer or shorter than it was is an error of its row, and
+// never half of it a file.
+func TestObjectChanged(t *testing.T) {
+	store := storeWith("a.png", "b.png", "c.png")
+	s := open(t, store, actions.BatchInput{URL: "s3://b/in/"})
+	store.objects["s3://b/in/a.png"] = append(store.objects["s3://b/in/a.png"], "more"...)
+	store.objects["s3://b/in/b.png"] = store.objects["s3://b/in/b.png"][:3]
+	all, _ := readAll(t, s, whole())
+	for i, want := range []string{"s3://b/in/a.png has changed", "s3://b/in/b.png has changed", ""} {
+		if got := all[i].Err; actions.CodeOf(got) != actions.Invalid && want != "" || got != nil && !strings.HasPrefix(got.Error(), want) {
+			t.Errorf("row %d: got %v, want an error that says %q", i, got, want)
+		}
+	}
+}
+
 // TestNameRefused shows that an object whose name the store does not take is an error of its row, and
 // keeps nobody from the others.
 func TestNameRefused(t *testing.T) {
