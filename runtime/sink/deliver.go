@@ -89,8 +89,8 @@ func (s *Sink) ended(ctx context.Context, d destination, f *failure) *failure {
 // try sends an event once.
 func (s *Sink) try(ctx context.Context, d destination, e *cloudevent.Event) *failure {
 	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
+	case d.slots <- struct{}{}:
+		defer func() { <-d.slots }()
 	case <-ctx.Done():
 		return noResponse(d, ctx.Err())
 	}

@@ -20,7 +20,8 @@ import (
 type destination struct {
 	url       string
 	transport http.RoundTripper
-	token     string // the path of the file with it
+	token     string        // the path of the file with it
+	slots     chan struct{} // has a token of each try
 }
 
 // operators is a destination that the operator has named. Empty is none.
@@ -32,7 +33,7 @@ func operators(at, name string, cfg Config) (destination, error) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" { // the error repeats what may be a key
 		return destination{}, fmt.Errorf("sink: the URL of %s is no http or https URL", name)
 	}
-	return destination{url: at, transport: cfg.Transport}, nil
+	return destination{url: at, transport: cfg.Transport, slots: make(chan struct{}, cfg.MaxInFlight)}, nil
 }
 
 // destination finds how to send to a URL, and whether that may be.
@@ -46,7 +47,7 @@ func (s *Sink) destination(to string) (destination, error) {
 		return destination{}, actions.Errorf(actions.Forbidden, "events go to no place that their sender names")
 	}
 	transport, err := s.cfg.Named(to)
-	return destination{url: to, transport: transport}, err
+	return destination{url: to, transport: transport, slots: s.named}, err
 }
 
 // shown is the URL without what may be a key.

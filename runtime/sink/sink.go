@@ -46,8 +46,9 @@ type Config struct {
 	MaxBackoff time.Duration
 	// Timeout is the most time of one try. The default is 30 s.
 	Timeout time.Duration
-	// MaxInFlight is how many tries may be under way at the same time; others wait. The
-	// default is 64.
+	// MaxInFlight is how many tries may be under way at the same time, to URL, to DeadLetter,
+	// and to all places together that callers name, each; others wait. So none that hangs
+	// takes the time of the others. The default is 64.
 	MaxInFlight int
 	// Log takes a line for each event that its place has not taken. Nil discards.
 	Log *slog.Logger
@@ -58,7 +59,7 @@ type Sink struct {
 	cfg             Config
 	own, deadLetter destination
 	overrides       []cloudevent.Attribute
-	slots           chan struct{} // has a token of each try
+	named           chan struct{} // the slots of all places that callers name
 
 	mu     sync.Mutex // guards what follows
 	closed bool
@@ -103,7 +104,7 @@ func New(cfg Config) (*Sink, error) {
 		}
 		cfg.Transport = transport
 	}
-	s := &Sink{cfg: cfg, slots: make(chan struct{}, cfg.MaxInFlight), sends: map[*send]bool{}, empty: make(chan struct{})}
+	s := &Sink{cfg: cfg, named: make(chan struct{}, cfg.MaxInFlight), sends: map[*send]bool{}, empty: make(chan struct{})}
 	var errs [3]error
 	s.own, errs[0] = operators(cfg.URL, "the sink", cfg)
 	s.own.token = cfg.Token

@@ -339,6 +339,35 @@ func TestMaxInFlight(t *testing.T) {
 	})
 }
 
+// Places that hang keep nothing from the others: what a caller names from the sink of the
+// operator, and the sink from the dead-letter sink.
+func TestHangingPlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hangs := transportFunc(func(req *http.Request) (*http.Response, error) {
+			_ = req.Body.Close()
+			<-req.Context().Done()
+			return nil, req.Context().Err()
+		})
+		p := &place{}
+		s := newSink(t, Config{
+			URL: own, DeadLetter: letters, Transport: p, MaxInFlight: 2, Retries: -1,
+			Named: func(string) (http.RoundTripper, error) { return hangs, nil },
+		})
+		ctx, leave := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() { _ = s.Send(ctx, "https://caller.example/", event()) })
+		}
+		synctest.Wait()
+		began := time.Now()
+		if err := s.Send(t.Context(), "", event()); err != nil || time.Since(began) != 0 || len(p.requests) != 1 {
+			t.Errorf("got %v after %v and %d requests", err, time.Since(began), len(p.requests))
+		}
+		leave()
+		wg.Wait()
+	})
+}
+
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{answers: repeat(2, answer{status: 503})}
