@@ -111,6 +111,59 @@ func TestReplicas(t *testing.T) {
 	}
 }
 
+// TestSynchronousBroker shows that chunks are done beside each other by a broker that accepts an
+// event when it is done, as Knative's does with a channel in memory, and that the reason of a
+// replica is told though this broker says nothing of it, and does not accept the event.
+func TestSynchronousBroker(t *testing.T) {
+	const chunkTime = 40 * time.Second
+	for _, tt := range []struct {
+		name    string
+		version string // of the model of the replicas
+		most    time.Duration
+		fails   actions.Code
+	}{
+		{name: "at the same time", version: "1", most: 3 * chunkTime},
+		{name: "refused", version: "2", most: chunkTime + 2*time.Second, fails: actions.Conflict},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			objects := map[string]string{input: numbers(204)}
+			want := undisturbed(t, objects, someBatch())
+			synctest.Test(t, func(t *testing.T) {
+				m := newMemory(objects)
+				replica := newEngine(t, &client{memory: m}, newModel(), func(cfg *batch.Config) {
+					cfg.Model = func(context.Context, string) (actions.Model, error) {
+						return actions.Model{Name: "twice", Version: tt.version, Runtime: actions.Executable}, nil
+					}
+				})
+				coordinator := newEngine(t, &client{memory: m}, newModel(), func(cfg *batch.Config) {
+					cfg.Dispatch = func(ctx context.Context, _ string, c actions.Chunk) error {
+						select {
+						case <-time.After(chunkTime):
+						case <-ctx.Done():
+						}
+						if replica.Do(ctx, c) != nil {
+							return actions.Errorf(actions.Unavailable, "the broker answered 500")
+						}
+						return nil
+					}
+				})
+				began := time.Now()
+				_, err := coordinator.Run(t.Context(), "job", throughBatch(), batch.Watcher{})
+				if took := time.Since(began); took > tt.most {
+					t.Errorf("21 chunks took %s, want %s at most", took, tt.most)
+				}
+				if tt.fails != "" {
+					wantError(t, err, tt.fails, `has version "2"`)
+					return
+				}
+				if diff := cmp.Diff(want, m.below(output)); err != nil || diff != "" {
+					t.Errorf("%v, output (-want +got):\n%s", err, diff)
+				}
+			})
+		})
+	}
+}
+
 // flaky is a store that is away now and then.
 func flaky(seed int) func(op, url string) error {
 	r := rand.New(rand.NewPCG(uint64(seed), 1))
@@ -159,9 +212,15 @@ func TestCoordinatorKilled(t *testing.T) {
 // TestChunkRefused shows what a replica says of a chunk that is none, or that nobody wants.
 func TestChunkRefused(t *testing.T) {
 	m, model := newMemory(map[string]string{input: numbers(30)}), newModel()
-	var chunks []actions.Chunk
+	var mu sync.Mutex // guards chunks
+	chunks := map[int]actions.Chunk{}
 	coordinator := newEngine(t, &client{memory: m}, model, func(cfg *batch.Config) {
-		cfg.Dispatch = func(_ context.Context, _ string, c actions.Chunk) error { chunks = append(chunks, c); return nil }
+		cfg.Dispatch = func(_ context.Context, _ string, c actions.Chunk) error {
+			mu.Lock()
+			defer mu.Unlock()
+			chunks[c.Index] = c
+			return nil
+		}
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
@@ -16,26 +17,41 @@ const defaultInFlight = 16
 // A handed chunk is done by a replica, or waits for one.
 type handed struct {
 	chunk actions.Chunk
-	since time.Time
+	since time.Time   // when it was accepted; zero before
+	done  atomic.Bool // it is committed: nobody has to accept it any more
+}
+
+// An acceptance is how handing out a chunk has ended.
+type acceptance struct {
+	*handed
+	err error
+}
+
+// An office hands chunks out and knows those that are not done yet.
+type office struct {
+	*run
+	out      map[int]*handed
+	accepted chan acceptance
+	handing  sync.WaitGroup
 }
 
 // through hands the chunks out and waits until the store has them all committed. Replicas are not
-// known, nor asked: one that dies costs Config.Resend.
+// known, nor asked: one that dies costs Config.Resend, or what the broker takes to notice it.
 func (r *run) through(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	r.watch = r.watch.inTurn()
 	ahead := make(chan next)
-	var wg sync.WaitGroup
-	done := maps.Clone(r.commits)                         // which changes below
-	wg.Go(func() { r.readAhead(ctx, ahead, done, true) }) // ends with ctx, or with the input
-	defer wg.Wait()
+	o := &office{run: r, out: map[int]*handed{}, accepted: make(chan acceptance)}
+	done := maps.Clone(r.commits)                                // which changes below
+	o.handing.Go(func() { r.readAhead(ctx, ahead, done, true) }) // ends with ctx, or with the input
+	defer o.handing.Wait()
 	defer cancel()
-	out := map[int]*handed{}
 	look := time.NewTicker(r.engine.cfg.Look)
 	defer look.Stop()
-	for more := true; more || len(out) > 0; {
+	for more := true; more || len(o.out) > 0; {
 		take := ahead
-		if !more || len(out) >= r.inFlight() {
+		if !more || len(o.out) >= r.inFlight() {
 			take = nil
 		}
 		select {
@@ -46,11 +62,14 @@ func (r *run) through(ctx context.Context) error {
 			if n.err != nil {
 				return n.err
 			}
-			if err := r.hand(ctx, out, n); err != nil {
-				return err
+			o.hand(ctx, n)
+		case a := <-o.accepted:
+			if a.err != nil && !a.done.Load() {
+				return a.err
 			}
+			a.since = time.Now()
 		case <-look.C:
-			if err := r.look(ctx, out); err != nil {
+			if err := o.look(ctx); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -58,6 +77,25 @@ func (r *run) through(ctx context.Context) error {
 		}
 	}
 	return r.passed(true)
+}
+
+// inTurn is a Watcher whose functions may be called by many, and are called one at a time.
+func (w Watcher) inTurn() Watcher {
+	var mu sync.Mutex
+	return Watcher{
+		Progress: func(p actions.Progress) {
+			mu.Lock()
+			defer mu.Unlock()
+			if w.Progress != nil {
+				w.Progress(p)
+			}
+		},
+		Line: func(text string) {
+			mu.Lock()
+			defer mu.Unlock()
+			w.line(text)
+		},
+	}
 }
 
 // inFlight is how many chunks may be handed out now: one until the columns of the output are
@@ -75,22 +113,34 @@ func (r *run) inFlight() int {
 }
 
 // hand hands a chunk out.
-func (r *run) hand(ctx context.Context, out map[int]*handed, n next) error {
-	h := &handed{chunk: actions.Chunk{Job: r.rec.ID, Index: n.index, Row: n.row, At: n.at, Input: r.rec.Input, Batch: r.rec.Batch}}
-	out[n.index] = h
-	return r.dispatch(ctx, h)
+func (o *office) hand(ctx context.Context, n next) {
+	h := &handed{chunk: actions.Chunk{Job: o.rec.ID, Index: n.index, Row: n.row, At: n.at, Input: o.rec.Input, Batch: o.rec.Batch}}
+	o.out[n.index] = h
+	o.dispatch(ctx, h)
 }
 
-func (r *run) dispatch(ctx context.Context, h *handed) error {
-	h.since = time.Now()
-	return r.insist(ctx, r.rec.Batch.Through, func() error {
-		return r.engine.cfg.Dispatch(ctx, r.rec.Batch.Through, h.chunk)
+// dispatch begins to hand a chunk out. Others are handed out meanwhile: a broker whose channel is in
+// memory accepts an event when the replica has done it.
+func (o *office) dispatch(ctx context.Context, h *handed) {
+	h.since = time.Time{}
+	o.handing.Go(func() { // ends with ctx, or when it is accepted
+		err := o.insist(ctx, o.rec.Batch.Through, func() error {
+			if h.done.Load() {
+				return nil
+			}
+			return o.engine.cfg.Dispatch(ctx, o.rec.Batch.Through, h.chunk)
+		})
+		select {
+		case o.accepted <- acceptance{h, err}:
+		case <-ctx.Done():
+		}
 	})
 }
 
 // look finds out what was committed, and hands out again what takes too long.
-func (r *run) look(ctx context.Context, out map[int]*handed) error {
-	if len(out) == 0 {
+func (o *office) look(ctx context.Context) error {
+	r := o.run
+	if len(o.out) == 0 {
 		return nil
 	}
 	var names, failed, tries map[string]int64
@@ -113,18 +163,19 @@ func (r *run) look(ctx context.Context, out map[int]*handed) error {
 	if err := r.stillWanted(ctx); err != nil {
 		return err
 	}
-	for index, h := range out {
+	for index, h := range o.out {
 		_, done := names[chunkName("", index)]
 		_, wrong := failed[chunkName("", index)]
 		switch {
 		case done:
 			err = r.take(ctx, index)
-			delete(out, index)
+			h.done.Store(true)
+			delete(o.out, index)
 		case wrong:
 			err = r.failure(ctx, index)
-		case time.Since(h.since) > r.engine.cfg.Resend:
+		case !h.since.IsZero() && time.Since(h.since) > r.engine.cfg.Resend:
 			r.watch.line(fmt.Sprintf("chunk %d was not done in %s: handing it out again", index, r.engine.cfg.Resend))
-			err = r.dispatch(ctx, h)
+			o.dispatch(ctx, h)
 		}
 		if err != nil {
 			return err
