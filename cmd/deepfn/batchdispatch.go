@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/deepfn/deepfn/actions/cloudevent"
 	"github.com/deepfn/deepfn/deploy"
 	"github.com/deepfn/deepfn/proxy"
+	"github.com/deepfn/deepfn/runtime/sink"
 )
 
 // whiskScheme begins the name of an action of OpenWhisk, openwhisk:/NAMESPACE/ACTION.
@@ -39,6 +41,19 @@ func whiskAction(through string) (namespace, action string, ok bool) {
 	path, is := strings.CutPrefix(through, whiskScheme+"/")
 	namespace, action, cut := strings.Cut(path, "/")
 	return namespace, action, is && cut && namespace != "" && action != "" && strings.Count(action, "/") < 2 && !strings.HasSuffix(action, "/")
+}
+
+// chunkTime is the most time of one try to hand a chunk out as an event: as long as Knative's
+// channel in memory gives those who do it. The Brokers on that channel accept an event when it is
+// done, and when the sender leaves they break off what does it.
+const chunkTime = 15 * time.Minute
+
+// openChunks opens what sends the events of chunks. There are no dead letters: a chunk that no
+// broker takes is handed out again.
+func (srv *server) openChunks(r *running) (*sink.Sink, error) {
+	s := srv.Sink
+	s.DeadLetter, s.Timeout = "", chunkTime
+	return s.Open(r.storage.Poster, r.log)
 }
 
 // A dispatcher hands chunks of batches out: as events to a URL, or as activations of an action.

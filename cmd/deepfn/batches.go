@@ -90,12 +90,12 @@ type batches struct {
 
 // openBatches opens the batch predictions of a server, nil if it takes none. Without a folder of
 // its own it does the chunks of others' alone.
-func (srv *server) openBatches(r *running, sink proxy.Sink) (*batches, error) {
+func (srv *server) openBatches(r *running) (*batches, error) {
 	if srv.batches.most == 0 {
 		return nil, nil
 	}
-	b := &batches{storage: r.storage, events: batchEvents{sink: sink, log: r.log}, log: r.log}
-	b.dispatch = &dispatcher{sink: sink, allowed: srv.batches.through, platform: platform{env: srv.getenv}}
+	b := &batches{storage: r.storage, events: batchEvents{sink: r.sink, log: r.log}, log: r.log}
+	b.dispatch = &dispatcher{sink: r.chunks, allowed: srv.batches.through, platform: platform{env: srv.getenv}}
 	var err error
 	b.engine, err = batch.New(batch.Config{
 		Store: objects{r.storage}, Model: r.models.Model, Describe: describe(r.pool), Invoke: r.pool.Invoke,

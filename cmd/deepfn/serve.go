@@ -157,6 +157,7 @@ type running struct {
 	trainings *jobs.Jobs
 	storage   *storage.Storage
 	sink      *sink.Sink
+	chunks    *sink.Sink
 	batches   *batches // nil where none are taken
 	api       localAPI
 	front     *proxy.Server
@@ -174,7 +175,10 @@ func (srv *server) build(ctx context.Context, r *running) (err error) {
 	if r.sink, err = srv.Sink.Open(r.storage.Poster, r.log); err != nil {
 		return err
 	}
-	if r.batches, err = srv.openBatches(r, r.sink); err != nil {
+	if r.chunks, err = srv.openChunks(r); err != nil {
+		return err
+	}
+	if r.batches, err = srv.openBatches(r); err != nil {
 		return err
 	}
 	if r.api, err = srv.openAPI(r); err != nil {
@@ -239,8 +243,10 @@ func (r *running) close(ctx context.Context) error {
 	})
 	wg.Go(func() { jobsErr = closeJobs(ctx, r.trainings) })
 	wg.Wait()
-	if r.sink != nil { // after all who send
-		sinkErr = r.sink.Close(ctx)
+	for _, s := range []*sink.Sink{r.chunks, r.sink} { // after all who send
+		if s != nil {
+			sinkErr = errors.Join(sinkErr, s.Close(ctx))
+		}
 	}
 	if r.flush != nil {
 		r.flush(ctx)

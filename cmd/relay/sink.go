@@ -3,6 +3,7 @@ package relay
 import (
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -16,6 +17,8 @@ const tokenFile = "/oidc/token"
 type Sink struct {
 	// URL and DeadLetter are empty where there is none.
 	URL, DeadLetter string
+	// Timeout is the most time of one try to send an event; zero is the default of package sink.
+	Timeout time.Duration
 	// overrides and certificates are what Knative's SinkBinding gives beside K_SINK.
 	overrides, certificates string
 }
@@ -43,7 +46,7 @@ func (s *Sink) resolve(f *pflag.FlagSet, getenv func(string) string) error {
 func (s *Sink) Open(named func(url string) (http.RoundTripper, error), log *slog.Logger) (*sink.Sink, error) {
 	opened, err := sink.New(sink.Config{
 		URL: s.URL, DeadLetter: s.DeadLetter, Overrides: s.overrides, CACerts: s.certificates, Token: tokenFile,
-		Named: named, Log: log,
+		Timeout: s.Timeout, Named: named, Log: log,
 	})
 	if err != nil {
 		return nil, UsageError{err}
