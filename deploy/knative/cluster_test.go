@@ -215,6 +215,25 @@ func TestWait(t *testing.T) {
 			t.Errorf("got %v, %v after %d looks", s, err, asked)
 		}
 	})
+	t.Run("a service that takes its time", func(t *testing.T) {
+		var began time.Time
+		_, c := deploy(t, func(kind, _ string) (string, string) {
+			if began.IsZero() {
+				began = time.Now()
+			}
+			loading := time.Since(began) < 100*time.Millisecond // several times what failures are believed after
+			switch {
+			case loading && kind == "Trigger":
+				return "False", "SubscriberResolveFailed"
+			case loading && kind == "Service":
+				return "Unknown", "RevisionMissing"
+			}
+			return "True", ""
+		})
+		if s, err := c.Wait(t.Context(), "ocr-line"); err != nil || s.State != knative.Ready {
+			t.Errorf("got %v, %v; want that the Trigger is waited for", s, err)
+		}
+	})
 	t.Run("failed", func(t *testing.T) {
 		f, c := deploy(t, func(kind, _ string) (string, string) {
 			if kind == "Service" || kind == "Revision" {

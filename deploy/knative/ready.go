@@ -72,7 +72,9 @@ func (c *Cluster) Wait(ctx context.Context, name string) (Status, error) {
 			last = list[0]
 			state := last.State
 			for _, o := range last.Objects {
-				state = worse(state, o.State)
+				if last.State == Ready { // else a Trigger says that its subscriber has no address
+					state = worse(state, o.State)
+				}
 			}
 			switch {
 			case state == Ready:
