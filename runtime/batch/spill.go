@@ -33,15 +33,20 @@ type spill struct {
 // next is how many rows more may be predicted before keep is called again: so many that their
 // answers are no more than spillFrom if those before tell how large they are.
 func (s *spill) next(left int, t *task) int {
-	if s.from == 0 {
-		c := t.call()
-		size := firstRows
-		if c.Batching.Vectorised() {
-			size = cmp.Or(c.Batching.Size, firstListed)
-		}
-		return min(left, size*c.Concurrency)
+	largest := max(s.largest, 1)
+	for _, value := range t.rec.Batch.Arguments { // which each row has a copy of
+		largest += int64(len(value))
 	}
-	return min(left, int(max(1, spillFrom/max(1, s.largest))))
+	most := min(left, int(max(1, spillFrom/largest)))
+	if s.from > 0 {
+		return most
+	}
+	c := t.call()
+	size := firstRows
+	if c.Batching.Vectorised() {
+		size = cmp.Or(c.Batching.Size, firstListed)
+	}
+	return min(most, size*c.Concurrency)
 }
 
 // keep takes the answers that are new, and moves them if they have become large. The error is

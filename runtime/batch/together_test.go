@@ -109,7 +109,7 @@ func TestReplicaLate(t *testing.T) {
 
 // TestLargeAnswers shows that the answers of a chunk are not in memory all at once.
 func TestLargeAnswers(t *testing.T) {
-	const rows, size = 200, 1 << 20
+	const rows, size = 128, 1 << 20
 	m := newMemory(map[string]string{input: numbers(rows)})
 	answer := append(append([]byte{'"'}, bytes.Repeat([]byte("x"), size)...), '"')
 	model, before, most := newModel(), heap(), uint64(0)
@@ -130,7 +130,7 @@ func TestLargeAnswers(t *testing.T) {
 	if _, err := engine.Run(t.Context(), "job", b, batch.Watcher{}); err != nil {
 		t.Fatal(err)
 	}
-	if most > 130*size {
+	if most > 100*size {
 		t.Errorf("%d MiB of answers were in memory, of %d", most>>20, rows*size>>20)
 	}
 	lines := strings.Split(strings.TrimSpace(m.below(output)["part-000000.ndjson"]), "\n")
@@ -141,6 +141,30 @@ func TestLargeAnswers(t *testing.T) {
 		if want := fmt.Sprintf(`{"key":"r%d","prediction":%s}`, i, answer); line != want {
 			t.Fatalf("answer %d: got %.80s, want %.80s", i, line, want)
 		}
+	}
+}
+
+// TestLargeArguments shows that an argument which all rows are given is not in memory once for each.
+func TestLargeArguments(t *testing.T) {
+	const rows, size = 160, 1 << 20
+	m := newMemory(map[string]string{input: numbers(rows)})
+	before, most := heap(), uint64(0)
+	calls := 0
+	engine := newEngine(t, &client{memory: m}, newModel(), func(cfg *batch.Config) {
+		cfg.Invoke = func(context.Context, actions.Request) (actions.Response, error) {
+			if calls++; calls%100 == 0 {
+				most = max(most, heap()-before)
+			}
+			return actions.Response{Data: []byte("1"), ContentType: "application/json"}, nil
+		}
+	})
+	b := someBatch()
+	b.ChunkRows, b.Arguments = rows, map[string]json.RawMessage{"text": append(append([]byte{'"'}, bytes.Repeat([]byte("x"), size)...), '"')}
+	if _, err := engine.Run(t.Context(), "job", b, batch.Watcher{}); err != nil {
+		t.Fatal(err)
+	}
+	if most > 100*size {
+		t.Errorf("%d MiB were in memory, of arguments of %d", most>>20, rows*size>>20)
 	}
 }
 
