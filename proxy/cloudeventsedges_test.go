@@ -92,6 +92,16 @@ func TestEventRecordObjects(t *testing.T) {
 	if resp := post(t, s, "/", body); resp.status != 200 {
 		t.Errorf("got %d %s for an object that is there", resp.status, resp.body)
 	}
+	sink := &fakeSink{}
+	s, _ = newServer(t, Config{Model: "echo", Storage: newFakeStorage(), Sink: sink})
+	for range 2 { // of which the sink is told once
+		if resp := post(t, s, "/", s3Records("aws:s3", "ObjectCreated:Put", "a", "b")); resp.status != 204 {
+			t.Errorf("got %d %s", resp.status, resp.body)
+		}
+	}
+	if n := len(sink.all()); n != 2 {
+		t.Errorf("got %d failures of two events in the sink", n)
+	}
 }
 
 // A function that ends its process does so each time, other models may not.

@@ -60,7 +60,7 @@ func (s *Server) settle(ctx context.Context, r *request, d *delivery) {
 
 // finish ends the run of an event whose outcome was kept before it was sent.
 func (s *Server) finish(e *eventEntry, d *delivery, kept *eventOutcome) {
-	if kept.passes() || kept.mayChange(d.url) {
+	if kept.passes() || !d.outcome.sent && kept.mayChange(d.url) {
 		kept = nil
 	} else if d.outcome.sent {
 		kept.sent = true

@@ -339,8 +339,7 @@ func TestMaxInFlight(t *testing.T) {
 	})
 }
 
-// Places that hang keep nothing from the others: what a caller names from the sink of the
-// operator, and the sink from the dead-letter sink.
+// Places that hang, which callers name, keep nothing from the sink of the operator.
 func TestHangingPlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hangs := transportFunc(func(req *http.Request) (*http.Response, error) {
