@@ -30,7 +30,8 @@ type bar struct {
 	mu    sync.Mutex // guards what follows
 	shown time.Time
 	last  *actions.Progress
-	drawn bool // the line of the cursor has a bar
+	drawn bool   // the line of the cursor has a bar
+	said  string // the last progress where there is no terminal
 }
 
 func newBar(w io.Writer) *bar { return &bar{w: w, terminal: isTerminal(w), now: time.Now} }
@@ -44,7 +45,11 @@ func (b *bar) show(p actions.Progress) {
 	if b.terminal {
 		every = barTime
 	}
-	if now := b.now(); now.Sub(b.shown) >= every {
+	now := b.now()
+	if b.shown.IsZero() && !b.terminal {
+		b.shown = now // a line for a beginning says nothing
+	}
+	if now.Sub(b.shown) >= every {
 		b.shown = now
 		b.drawLocked()
 	}
@@ -84,7 +89,10 @@ func (b *bar) wipeLocked() {
 func (b *bar) drawLocked() {
 	text := progressText(*b.last)
 	if !b.terminal {
-		_, _ = fmt.Fprintln(b.w, "deepfn:", text)
+		if text != b.said {
+			_, _ = fmt.Fprintln(b.w, "deepfn:", text)
+		}
+		b.said = text
 		return
 	}
 	b.wipeLocked()
@@ -96,11 +104,12 @@ func (b *bar) drawLocked() {
 // progressText is a progress in a line: how much of all is done, how fast, how long it takes.
 func progressText(p actions.Progress) string {
 	// What is not done is never shown as 100%.
-	text := fmt.Sprintf("%3.0f%%  %s", math.Floor(p.Fraction*100), grouped(p.Rows))
+	text := fmt.Sprintf("%3.0f%%  ", math.Floor(p.Fraction*100))
 	if p.Total > 0 {
-		text += " of " + grouped(p.Total)
+		text += grouped(p.Rows) + " of " + counted(p.Total, "row")
+	} else {
+		text += counted(p.Rows, "row")
 	}
-	text += " rows"
 	if p.Rate > 0 {
 		text += fmt.Sprintf(", %s/s", rateText(p.Rate))
 	}

@@ -27,8 +27,8 @@ type batchFlags struct {
 func (b *batchFlags) add(f *pflag.FlagSet) {
 	b.flags = f
 	in, out, of := &b.batch.Input, &b.batch.Output, &b.batch.Batching
-	f.StringVar(&in.URL, "input", "", "URL or path of an object, or of a folder of them, which ends in a slash")
-	f.StringVar(&out.URL, "output", "", "URL or path of a folder, which nothing else uses")
+	f.StringVar(&in.URL, "input", "", "path of a file or a folder, or the URL of an object, or with / at its end of all below it")
+	f.StringVar(&out.URL, "output", "", "path or URL of a folder, which nothing else uses")
 	f.StringVar(&in.Format, "format", "", "ndjson, csv, parquet, tar, zip or objects (default: told by the name)")
 	f.StringVar(&in.Match, "match", "", "pattern that names in a folder or an archive have to match, such as *.png")
 	f.StringVar(&in.Key, "key", "", "column that says in the output which row it was (default: the number of the row)")
@@ -156,9 +156,12 @@ func (b *batchFlags) pairs(in *actions.Batch) error {
 func isPath(text string) bool { return !strings.Contains(text, "://") }
 
 // urlOfPath makes a file URL of a path, without the symbolic links in it, which a store does not
-// follow. That of a folder ends in a slash.
+// follow. The URL of a folder ends in a slash.
 func urlOfPath(text string, folder bool) (string, error) {
 	if !isPath(text) {
+		if folder && !strings.HasSuffix(text, "/") {
+			text += "/"
+		}
 		return text, nil
 	}
 	path, err := filepath.Abs(text)

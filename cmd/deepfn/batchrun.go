@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"time"
 
@@ -57,6 +58,7 @@ func (r *batchRun) run(ctx context.Context, model string) error {
 	if r.pool.instances < 1 || r.pool.timeout < 0 {
 		return usageError{errors.New("--instances wants 1 or more, --timeout 0 or more")}
 	}
+	r.quiet = true
 	h, err := r.open()
 	if err != nil {
 		return err
@@ -87,7 +89,28 @@ func (r *batchRun) run(ctx context.Context, model string) error {
 	} else {
 		err = r.predict(ctx, engine, objects{store}, in)
 	}
-	return errors.Join(err, end(ctx))
+	return errors.Join(reasoned(err), end(ctx))
+}
+
+// reasoned adds why something was not reached: a server tells that to its log alone, and here is
+// nobody else who would. URLs are not in it, because their queries may be keys.
+func reasoned(err error) error {
+	e, ok := errors.AsType[*actions.Error](err)
+	if !ok || e.Code != actions.Unavailable || e.Err == nil {
+		return err
+	}
+	var reason error
+	if lost, ok := errors.AsType[*net.OpError](e.Err); ok {
+		reason = lost
+	} else {
+		for reason = e.Err; errors.Unwrap(reason) != nil; {
+			reason = errors.Unwrap(reason)
+		}
+	}
+	if strings.Contains(e.Msg, reason.Error()) {
+		return err
+	}
+	return &actions.Error{Code: e.Code, Msg: fmt.Sprintf("%s: %.300s", e.Msg, reason), Err: err}
 }
 
 // usersOwn are the prefixes of all that the user may reach, which are his own.
@@ -135,7 +158,7 @@ func (r *batchRun) predict(ctx context.Context, engine *batch.Engine, store batc
 	switch {
 	case err != nil && ctx.Err() != nil:
 		_, _ = fmt.Fprintf(r.errOut, "deepfn: stopped. What is done is kept in %s: the same command goes on from there.\n", in.Output.URL)
-		return actions.Errorf(actions.Canceled, "the batch was stopped")
+		return toldError{exitDeadline}
 	case err != nil:
 		return err
 	case complete:

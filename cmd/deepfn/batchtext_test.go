@@ -38,7 +38,7 @@ func TestBar(t *testing.T) {
 		terminal bool
 		want     string
 	}{
-		"lines": {false, "deepfn:   0%  0 rows\ndeepfn: a line\ndeepfn:  50%  5 rows\ndeepfn: 100%  10 rows\n"},
+		"lines": {false, "deepfn: a line\ndeepfn:  50%  5 rows\ndeepfn: 100%  10 rows\n"},
 		"bar": {true, "[------------------------]   0%  0 rows" + "\r\x1b[K" + "deepfn: a line\n" + "[------------------------]   0%  0 rows" +
 			"\r\x1b[K" + "[############------------]  50%  5 rows" + "\r\x1b[K" + "[########################] 100%  10 rows\n"},
 	} {
@@ -53,6 +53,10 @@ func TestBar(t *testing.T) {
 			now = now.Add(lineTime)
 			b.show(actions.Progress{Fraction: 0.5, Rows: 5})
 			b.show(actions.Progress{Fraction: 1, Rows: 10})
+			if !test.terminal {
+				now = now.Add(lineTime)
+				b.show(actions.Progress{Fraction: 1, Rows: 10}) // which end does not repeat
+			}
 			b.end()
 			if diff := cmp.Diff(test.want, out.String()); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
@@ -83,7 +87,9 @@ func TestURLOfPath(t *testing.T) {
 		{"link/new/out", true, "file://" + dir + "/new/out/"},
 		{"new/", false, "file://" + dir + "/new/"},
 		{"new", false, "file://" + dir + "/new"},
-		{"s3://bucket/x", true, "s3://bucket/x"},
+		{"s3://bucket/x", false, "s3://bucket/x"},
+		{"s3://bucket/x", true, "s3://bucket/x/"},
+		{"s3://bucket/x/", true, "s3://bucket/x/"},
 		{"/", true, "file:///"},
 	} {
 		if got, err := urlOfPath(test.text, test.folder); err != nil || got != test.want {

@@ -83,7 +83,7 @@ func (a *batchAPI) follow(cmd *cobra.Command, name, path string) error {
 		case ctx.Err() != nil:
 			b.end()
 			_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "deepfn: the batch goes on; 'deepfn batch watch %s' shows it again, 'deepfn batch cancel %s' ends it.\n", name, name)
-			return actions.Errorf(actions.Canceled, "no longer watched")
+			return toldError{exitDeadline}
 		case err != nil && actions.CodeOf(err) != actions.Unavailable:
 			b.end()
 			return vanished(err)

@@ -23,11 +23,12 @@ import (
 // containers of functions, where a client of Kubernetes would cost each start and each image.
 const knativeProgram = "deepfn-knative"
 
-// A toldError is the exit code of another program, which has said itself what is wrong.
+// A toldError is an exit code of which everything is said already: that of another program, or of
+// what the user has stopped.
 type toldError struct{ code int }
 
 // Error implements error.
-func (e toldError) Error() string { return fmt.Sprintf("%s ended with %d", knativeProgram, e.code) }
+func (e toldError) Error() string { return fmt.Sprintf("it ended with %d and has said why", e.code) }
 
 // clusterFlags are the flags that say which Kubernetes is meant.
 type clusterFlags struct{ wish.Cluster }

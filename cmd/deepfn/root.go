@@ -28,7 +28,7 @@ const (
 	exitUsage       = 2 // the command line or an argument of the model is wrong
 	exitNotFound    = 3 // there is no such model or file
 	exitUnavailable = 4 // what the model needs could not be had, or the address is taken
-	exitDeadline    = 5 // the time was over
+	exitDeadline    = 5 // the time was over, or the user stopped it
 )
 
 const exitHelp = `Exit codes:
@@ -38,7 +38,7 @@ const exitHelp = `Exit codes:
   3  there is no such model or file
   4  what the model needs could not be had (a file with its hash, the network,
      an instance), or the address is taken
-  5  the time was over`
+  5  the time was over, or it was stopped`
 
 // A usageError is a fault of the command line.
 type usageError struct{ error }
@@ -74,7 +74,7 @@ func newRoot(p program) *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("unknown command %q; there are serve, node, invoke, models, devices, top, add, remove, deploy, undeploy, status, logs, conformance and version", args[0])}
+				return usageError{fmt.Errorf("unknown command %q; there are serve, batch, node, invoke, models, devices, top, add, remove, deploy, undeploy, status, logs, conformance and version", args[0])}
 			}
 			return cmd.Help()
 		},

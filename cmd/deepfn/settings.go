@@ -32,6 +32,7 @@ type settings struct {
 	nvml        string
 	libcuda     string
 	logLevel    string
+	quiet       bool // stderr has a progress bar: no lines of level info between it
 	flags       *pflag.FlagSet
 }
 
@@ -145,7 +146,7 @@ func (s *settings) logger() (*slog.Logger, error) {
 		if err := level.UnmarshalText([]byte(s.logLevel)); err != nil {
 			return nil, usageError{fmt.Errorf("--log-level %s: want debug, info, warn or error", s.logLevel)}
 		}
-	case isTerminal(s.stderr) || s.getenv("K_SERVICE") != "":
+	case !s.quiet && isTerminal(s.stderr) || s.getenv("K_SERVICE") != "":
 		level = slog.LevelInfo
 	}
 	return slog.New(slog.NewTextHandler(s.stderr, &slog.HandlerOptions{Level: level})), nil
