@@ -299,7 +299,7 @@ func message(err error) string {
 	if !ok {
 		return err.Error()
 	}
-	if len(e.Fields) == 0 {
+	if saysAll(e) {
 		return e.Error()
 	}
 	fields, err := json.Marshal(e.Fields)
@@ -307,6 +307,18 @@ func message(err error) string {
 		return e.Error()
 	}
 	return strings.TrimPrefix(e.Error()+": "+string(fields), ": ")
+}
+
+// saysAll says whether a message has all that the fields say.
+func saysAll(e *actions.Error) bool {
+	for _, texts := range e.Fields {
+		for _, text := range texts {
+			if !strings.Contains(e.Msg, text) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func logsOf(err error) []actions.LogLine {
