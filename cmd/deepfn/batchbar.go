@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/deepfn/deepfn/actions"
 )
@@ -26,6 +29,8 @@ type bar struct {
 	w        io.Writer
 	terminal bool
 	now      func() time.Time
+	// width is how many characters a line of the terminal has; 0: nobody knows.
+	width func() int
 
 	mu    sync.Mutex // guards what follows
 	shown time.Time
@@ -34,7 +39,22 @@ type bar struct {
 	said  string // the last progress where there is no terminal
 }
 
-func newBar(w io.Writer) *bar { return &bar{w: w, terminal: isTerminal(w), now: time.Now} }
+func newBar(w io.Writer) *bar {
+	return &bar{w: w, terminal: isTerminal(w), now: time.Now, width: func() int { return widthOf(w) }}
+}
+
+// widthOf is how many characters a line of a terminal has, 0 of what is none.
+func widthOf(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok {
+		return 0
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
+}
 
 // show takes the newest progress.
 func (b *bar) show(p actions.Progress) {
@@ -97,8 +117,20 @@ func (b *bar) drawLocked() {
 	}
 	b.wipeLocked()
 	full := int(b.last.Fraction * progressWidth)
-	_, _ = io.WriteString(b.w, "["+strings.Repeat("#", full)+strings.Repeat("-", progressWidth-full)+"] "+text)
+	_, _ = io.WriteString(b.w, fitted("["+strings.Repeat("#", full)+strings.Repeat("-", progressWidth-full)+"] ", text, b.width()))
 	b.drawn = true
+}
+
+// fitted is a bar and its text in a line of a terminal of that width: what goes on in the next line is
+// not wiped. Where both have no room it is the text, as far as that has.
+func fitted(drawn, text string, width int) string {
+	switch {
+	case width <= 0 || len(drawn)+len(text) < width:
+		return drawn + text
+	case len(text) < width:
+		return text
+	}
+	return text[:width-1]
 }
 
 // progressText is a progress in a line: how much of all is done, how fast, how long it takes.

@@ -45,7 +45,7 @@ func TestBar(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
 			now := time.Unix(1000, 0)
-			b := &bar{w: &out, terminal: test.terminal, now: func() time.Time { return now }}
+			b := &bar{w: &out, terminal: test.terminal, now: func() time.Time { return now }, width: func() int { return 0 }}
 			b.show(actions.Progress{})
 			b.show(actions.Progress{Fraction: 0.1, Rows: 1}) // too soon
 			b.last = &actions.Progress{}
@@ -62,6 +62,15 @@ func TestBar(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestFitted shows that a progress takes one line, however narrow a terminal is.
+func TestFitted(t *testing.T) {
+	for width, want := range map[int]string{0: "[##--]  50%  5 rows", 20: "[##--]  50%  5 rows", 19: " 50%  5 rows", 13: " 50%  5 rows", 12: " 50%  5 row", 1: ""} {
+		if got := fitted("[##--] ", " 50%  5 rows", width); got != want {
+			t.Errorf("width %d: got %q, want %q", width, got, want)
+		}
 	}
 }
 
