@@ -296,6 +296,9 @@ func TestTooManyErrors(t *testing.T) {
 				return
 			}
 			wantError(t, err, actions.Failed, "max_errors")
+			if _, there := m.below(output)["errors-000002.ndjson"]; !there {
+				t.Error("the errors that are spoken of are not there")
+			}
 			b.MaxErrors = ""
 			if _, err := engine.Run(t.Context(), "job", b, batch.Watcher{}); err != nil {
 				t.Error(err)

@@ -139,8 +139,11 @@ func (e *Engine) Run(ctx context.Context, id string, b actions.Batch, w Watcher)
 	} else {
 		err = r.through(ctx)
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		done, err = r.finish(ctx)
+	case actions.CodeOf(err) == actions.Failed:
+		r.leave(ctx)
 	}
 	if err != nil && ctx.Err() == nil {
 		done, err = r.completed(ctx, err)

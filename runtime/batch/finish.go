@@ -58,6 +58,15 @@ func (r *run) finish(ctx context.Context) (json.RawMessage, error) {
 	return data, r.insist(ctx, "the output", func() error { return r.folder.sweep(ctx) })
 }
 
+// leave gives what is committed its names when too many rows have failed: the error sends people to
+// the files that say why. A store that does not take it now gets it from who goes on.
+func (r *run) leave(ctx context.Context) {
+	r.shelf.wait()
+	if err := r.publishRest(ctx); err != nil {
+		r.engine.cfg.Log.WarnContext(ctx, "parts have no names yet", "output", r.folder.url, "error", err)
+	}
+}
+
 // publishRest publishes what the shelf has not, and makes sure that all parts are there.
 func (r *run) publishRest(ctx context.Context) error {
 	there, err := r.folder.names(ctx, "")
