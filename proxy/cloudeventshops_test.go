@@ -14,6 +14,7 @@ func comesBack(answer *cloudevent.Event, mode cloudevent.Mode) *request {
 		return eventRequest("/", string(answer.AppendJSON(nil)), "Content-Type", cloudevent.StructuredType)
 	case cloudevent.Batched:
 		return eventRequest("/", string(cloudevent.AppendBatch(nil, []cloudevent.Event{*answer})), "Content-Type", cloudevent.BatchType)
+	default:
 	}
 	pairs := []string{"Content-Type", answer.DataContentType}
 	answer.BinaryHeader(func(name, value string) { pairs = append(pairs, name, value) })
