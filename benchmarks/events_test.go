@@ -26,9 +26,9 @@ type eventsRun struct {
 }
 
 // BenchmarkEvents sends events to two receivers in turns, ours and that of the Go SDK
-// (client.StartReceiver). Each is a process of its own, and has a Python worker of the same
-// model behind the same pool: in both an event is one call of the model, and the answer an
-// event. In "batch" ours gets a thousand events in one request, and the SDK's, which has no
+// (client.StartReceiver). Each is a process of its own, and has a worker of the same model behind
+// the same pool: in both an event is one call of the model, and the answer an event. The model is a
+// function in Python, which takes as long as a receiver does, and in "program" the same in Go. In "batch" ours gets a thousand events in one request, and the SDK's, which has no
 // batched mode, each in its own.
 //
 // An iteration is a round: some events to the one, then as many to the other, and the next time
@@ -40,6 +40,8 @@ func BenchmarkEvents(b *testing.B) {
 		{name: "single/binary", model: plainModel, clients: 1, batch: 1},
 		{name: "single/structured", model: plainModel, structured: true, clients: 1, batch: 1},
 		{name: "single/4-clients", model: plainModel, clients: 4, batch: 1},
+		{name: "single/program", model: programModel, clients: 1, batch: 1},
+		{name: "single/program-4-clients", model: programModel, clients: 4, batch: 1},
 		{name: "batch/function", model: plainModel, clients: 1, batch: eventsOfBatch},
 		{name: "batch/vectorised", model: rowsModel, clients: 1, batch: eventsOfBatch},
 	} {

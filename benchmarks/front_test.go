@@ -26,6 +26,10 @@ import (
 const linesChild = "DEEPFN_BENCH_LINES"
 
 func TestMain(m *testing.M) {
+	if os.Getenv(programChild) != "" { // which the receiver's other variables are told, too
+		serveProgram()
+		return
+	}
 	if os.Getenv(actionChild) != "" {
 		echoAction(os.Stdin, os.NewFile(3, "answers"))
 		return

@@ -14,6 +14,7 @@ import (
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/proxy"
 	"github.com/deepfn/deepfn/runtime/invoker"
+	"github.com/deepfn/deepfn/runtime/worker"
 	"github.com/deepfn/deepfn/runtime/worker/launcher"
 )
 
@@ -24,15 +25,21 @@ const (
 	modeReceiver = "receiver" // that of the Go SDK
 )
 
-// The models of the receivers: a plain function of one event, and one of a list of them.
+// The models of the receivers: a plain function in Python of one event, one of a list of them, and the
+// plain one as a program in Go, which costs as little as a model can.
 const (
-	plainModel = "plain"
-	rowsModel  = "rows"
+	plainModel   = "plain"
+	rowsModel    = "rows"
+	programModel = "program"
 )
 
 // eventModel is a model by its name, and its source.
 func eventModel(name string) (m actions.Model, source string) {
 	m = actions.Model{Name: name, Runtime: actions.Python}
+	if name == programModel {
+		m.Runtime = actions.Executable
+		return m, ""
+	}
 	if name == plainModel {
 		return m, "def main(args):\n    return {\"n\": args[\"n\"] + 1}\n"
 	}
@@ -57,7 +64,12 @@ func serveReceiver(ctx context.Context, mode, model string) (err error) {
 		return err
 	}
 	defer func() { _ = l.Close() }()
-	pool := pythonPool(l, m)
+	var pool *invoker.Invoker
+	if model == programModel {
+		pool = programPool(m)
+	} else {
+		pool = pythonPool(l, m)
+	}
 	defer func() { _ = pool.Close(context.WithoutCancel(ctx)) }()
 	var cfg net.ListenConfig
 	ln, err := cfg.Listen(ctx, "tcp", "127.0.0.1:0")
@@ -81,6 +93,45 @@ func pythonPool(l *launcher.Launcher, m actions.Model) *invoker.Invoker {
 		}
 		return w, nil
 	}})
+}
+
+// programPool is a pool of one worker that is this program again.
+func programPool(m actions.Model) *invoker.Invoker {
+	return invoker.New(invoker.Config{Catalog: only{m}, Start: func(ctx context.Context, _ actions.Model, _ []string) (invoker.Instance, error) {
+		w, err := worker.Start(ctx, worker.Config{Argv: []string{"/proc/self/exe"}, Env: append(os.Environ(), programChild+"=1")})
+		if err != nil {
+			return nil, err
+		}
+		return w, nil
+	}})
+}
+
+// programChild is the variable of a process that is the worker of programModel.
+const programChild = "DEEPFN_BENCH_PROGRAM"
+
+// serveProgram is that worker.
+func serveProgram() {
+	if err := worker.Serve(context.Background(), nextProgram{}); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// A nextProgram is what plainModel is, in Go.
+type nextProgram struct{}
+
+func (nextProgram) Start(context.Context, json.RawMessage) (any, error) {
+	return actions.Description{Predict: &actions.Signature{Parameters: []actions.Parameter{}, Open: true}}, nil
+}
+
+func (nextProgram) Call(_ context.Context, req actions.Request) (actions.Response, error) {
+	var args struct {
+		N int `json:"n"`
+	}
+	if err := json.Unmarshal(req.Args, &args); err != nil {
+		return actions.Response{}, actions.Errorf(actions.Invalid, "arguments: %w", err)
+	}
+	return actions.Response{ContentType: "application/json", Data: fmt.Appendf(nil, `{"n": %d}`, args.N+1)}, nil
 }
 
 // only is the catalog of one model.
