@@ -118,14 +118,13 @@ func (p *process) batchStatus(at string) (job actions.Job) {
 type killedBatch struct {
 	model, name string // as the command knows it, and the server
 	rows, chunk int
+	kills       int
 	members     map[string]any // of the batch, but for the output
 	flags       []string       // the same for the command
 }
 
-const batchKills = 10
-
-// TestBatchKilled kills the server ten times while it does a batch, and its workers between, and
-// shows that the output is that of an undisturbed run, byte by byte, and that each kill cost one
+// TestBatchKilled kills the server ten times while it does a batch, over few pictures fewer times,
+// and its workers between, and shows that the output is that of an undisturbed run, byte by byte, and that each kill cost one
 // chunk at most.
 func TestBatchKilled(t *testing.T) {
 	t.Run("rows", func(t *testing.T) {
@@ -133,7 +132,7 @@ func TestBatchKilled(t *testing.T) {
 		input := filepath.Join(dir, "rows.ndjson")
 		writeRows(t, input, n)
 		b := killedBatch{
-			model: writeSum(t), name: "sum", rows: n, chunk: max(2_000, n/100),
+			model: writeSum(t), name: "sum", rows: n, chunk: max(2_000, n/100), kills: 10,
 			members: map[string]any{"input": map[string]string{"url": "file://" + input, "key": "id"}, "map": map[string]string{"a": "a", "b": "b"}},
 			flags:   []string{"--input", input, "--key", "id", "--map", "a=a", "--map", "b=b"},
 		}
@@ -149,11 +148,11 @@ func TestBatchKilled(t *testing.T) {
 		}
 	})
 	t.Run("images", func(t *testing.T) {
-		dir, n := t.TempDir(), batchSize(t, "DEEPFN_TEST_BATCH_IMAGES", 120)
+		dir, n := t.TempDir(), batchSize(t, "DEEPFN_TEST_BATCH_IMAGES", 60)
 		input := filepath.Join(dir, "lines") + "/"
 		writeLines(t, input, n)
 		b := killedBatch{
-			model: "ocr-line", name: "ocr-line", rows: n, chunk: min(64, n/15),
+			model: "ocr-line", name: "ocr-line", rows: n, chunk: min(64, n/15), kills: min(10, n/15),
 			members: map[string]any{"input": "file://" + input}, flags: []string{"--input", input},
 		}
 		b.undisturbed(t, dir)
@@ -213,8 +212,8 @@ func (b *killedBatch) killed(t *testing.T, dir string) (p *process, killed int) 
 	restart()
 	at := b.submit(p, dir)
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
-	for killed < batchKills && !p.batchStatus(at).State.Final() {
-		p.awaitRows(at, random.Int64N(int64(b.rows)/batchKills))
+	for killed < b.kills && !p.batchStatus(at).State.Final() {
+		p.awaitRows(at, random.Int64N(int64(b.rows/b.kills)))
 		if children := p.children(); killed%3 == 1 && len(children) > 0 { // a worker first
 			_ = syscall.Kill(children[random.IntN(len(children))], syscall.SIGKILL)
 		}

@@ -218,10 +218,8 @@ func (s *Jobs) Close(ctx context.Context) error {
 		s.work.Wait()
 		close(done)
 	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		return fmt.Errorf("jobs: %d still end: %w", len(s.alive()), ctx.Err())
+	if err := s.awaitEnd(ctx, done); err != nil {
+		return err
 	}
 	var errs []error
 	for _, j := range s.alive() { // those whose record could not be written
@@ -229,4 +227,25 @@ func (s *Jobs) Close(ctx context.Context) error {
 		s.forget(j)
 	}
 	return errors.Join(append(errs, s.store.root.Close())...)
+}
+
+// awaitEnd waits until all is done, or ctx ends. A context that has ended already is no error
+// where no job is left: what ends then takes moments.
+func (s *Jobs) awaitEnd(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	left := len(s.alive())
+	if left == 0 {
+		moment := time.NewTimer(time.Second)
+		defer moment.Stop()
+		select {
+		case <-done:
+			return nil
+		case <-moment.C:
+		}
+	}
+	return fmt.Errorf("jobs: %d still end: %w", left, ctx.Err())
 }

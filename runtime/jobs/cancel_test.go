@@ -199,3 +199,15 @@ func TestClose(t *testing.T) {
 		}
 	})
 }
+
+// TestCloseLate shows that a context that has ended is no error where nothing is to be ended.
+func TestCloseLate(t *testing.T) {
+	for range 20 { // which of two reasons is seen first is chance
+		s := open(t, jobs.Config{Dir: t.TempDir(), Start: (&engine{}).start})
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.Close(ctx); err != nil {
+			t.Fatalf("Close: %v", err)
+		}
+	}
+}
