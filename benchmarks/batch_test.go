@@ -44,10 +44,10 @@ func BenchmarkBatchRows(b *testing.B) {
 	write(b, filepath.Join(dir, "sum", "action.yaml"), fmt.Appendf(nil,
 		"runtime: python\npython: {path: model.py, interpreter: %s}\nbatching: {argument: rows, size: 1000}\n", os.Getenv("DEEPFN_TEST_PYTHON_CURRENT")))
 	s := serveBatches(b, dir, filepath.Join(dir, "sum"))
-	one := dial(b, request{
+	one := request{
 		url: s.url + "/run", contentType: "application/json",
 		body: []byte(`{"value":{"rows":[{"a":1,"b":0.5}]}}`), want: "1.5",
-	})
+	}
 	s.compare(b, "sum", func(output string) actions.Batch {
 		return actions.Batch{
 			Input:  actions.BatchInput{URL: "file://" + dir + "/rows.ndjson", Key: "id"},
@@ -64,10 +64,10 @@ func BenchmarkBatchImages(b *testing.B) {
 	n := countOf(b, "DEEPFN_BENCH_IMAGES", 200)
 	middle := writePictures(b, filepath.Join(dir, "lines"), n)
 	s := serveBatches(b, dir, "ocr-line")
-	one := dial(b, request{
+	one := request{
 		url: s.url + "/run", contentType: "application/json",
 		body: fmt.Appendf(nil, `{"value":{"image":%q}}`, base64.StdEncoding.EncodeToString(middle)), want: `"text"`,
-	})
+	}
 	s.compare(b, "ocr-line", func(output string) actions.Batch {
 		return actions.Batch{Input: actions.BatchInput{URL: "file://" + dir + "/lines/"}, Output: actions.BatchOutput{URL: output}}
 	}, int64(n), one)
@@ -158,7 +158,7 @@ func serveBatches(b *testing.B, dir, model string) batchServer {
 
 // compare runs a batch and a loop of single calls in turns, and reports rows in a second, and the
 // memory of the server and its worker after a fifth and at most.
-func (s batchServer) compare(b *testing.B, model string, batch func(output string) actions.Batch, rows int64, one *client) {
+func (s batchServer) compare(b *testing.B, model string, batch func(output string) actions.Batch, rows int64, one request) {
 	b.Helper()
 	var batches, loops []time.Duration
 	var early, most int64
@@ -167,8 +167,9 @@ func (s batchServer) compare(b *testing.B, model string, batch func(output strin
 		batches = append(batches, took)
 		early, most = max(early, began), max(most, peak)
 		var loop time.Duration
+		single := dial(b, one) // now: the server closes what is idle for as long as a batch takes
 		for range singles {
-			loop += one.send(b)
+			loop += single.send(b)
 		}
 		loops = append(loops, loop)
 	}
