@@ -429,7 +429,16 @@ func TestModelAway(t *testing.T) {
 			}
 			return nil
 		}},
+		"for longer than the tries of a row": {fault: func(_ string, asked int) error {
+			if asked < 10 {
+				return actions.Errorf(actions.Unavailable, "it does not start yet")
+			}
+			return nil
+		}},
 		"for good": {fault: func(string, int) error { return actions.Errorf(actions.Unavailable, "it does not start") }, code: actions.Unavailable},
+		"says so of each row": {fault: func(string, int) error {
+			return &actions.Error{Code: actions.Unavailable, Status: 503, Msg: "not this row"}
+		}, failed: 10},
 		"one row": {fault: func(args string, _ int) error {
 			if args == `{"n":4}` {
 				return actions.Errorf(actions.Unavailable, "it ended: %w", actions.ErrDied)

@@ -88,10 +88,11 @@ func portable(spec json.RawMessage) map[string]json.RawMessage {
 func hashFolder(ctx context.Context, h hash.Hash, dir string) error {
 	files := 0
 	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil { // entry may be nil
+			return err
+		}
 		name := entry.Name()
 		switch {
-		case err != nil:
-			return err
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case entry.IsDir() && path != dir && isBeside(path, name):

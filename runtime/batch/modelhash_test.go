@@ -95,3 +95,11 @@ func TestReplicaOfAnotherModel(t *testing.T) {
 	_, err := coordinator.Run(t.Context(), "job", throughBatch(), batch.Watcher{})
 	wantError(t, err, actions.Conflict, "another twice")
 }
+
+// TestModelGone shows that a model whose folder is not there is an error that says so.
+func TestModelGone(t *testing.T) {
+	m := newMemory(map[string]string{input: numbers(3)})
+	engine := inFolder(t, m, newModel(), filepath.Join(t.TempDir(), "gone"), "python3")
+	_, err := engine.Run(t.Context(), "job", someBatch(), batch.Watcher{})
+	wantError(t, err, actions.Unavailable, "its files")
+}

@@ -23,13 +23,16 @@ func (t *task) predict(ctx context.Context, n next, kept *spill) ([]outcome, err
 	outcomes := make([]outcome, len(all))
 	for done := 0; done < len(all); {
 		end := done + kept.next(len(all)-done, t)
-		if err := t.predictSome(ctx, all[done:end], outcomes[done:end]); err != nil {
+		err := t.insist(ctx, "the model "+t.model.Name, func() error {
+			if err := t.predictSome(ctx, all[done:end], outcomes[done:end]); err != nil {
+				return err
+			}
+			return allAway(outcomes[:end])
+		})
+		if err != nil {
 			return nil, err
 		}
 		done = end
-		if err := allAway(outcomes[:done]); err != nil {
-			return nil, err
-		}
 		if err := kept.keep(outcomes[:done]); err != nil {
 			return nil, err
 		}
@@ -110,12 +113,13 @@ func mayGoAway(e *actions.Error) bool {
 	return false
 }
 
-// allAway is the error of a chunk of which no row could be asked: that is no fault of the
-// rows, and the batch shall not end with a million errors because a model does not start.
+// allAway is the error of a chunk of which no row could be asked so far: that is no fault of the
+// rows, and the batch shall not end with a million errors because a model does not start. A
+// model that says itself that it cannot answer a row is there.
 func allAway(outcomes []outcome) error {
 	var last *actions.Error
 	for _, o := range outcomes {
-		if o.err == nil || !mayGoAway(o.err) || errors.Is(o.err, actions.ErrDied) {
+		if o.err == nil || o.err.Status != 0 || !mayGoAway(o.err) || errors.Is(o.err, actions.ErrDied) {
 			return nil
 		}
 		last = o.err
@@ -123,7 +127,7 @@ func allAway(outcomes []outcome) error {
 	if last == nil {
 		return nil
 	}
-	return &actions.Error{Code: actions.Unavailable, Msg: "the model answers no row: " + last.Error() + "; start the batch again to go on", Err: last}
+	return &actions.Error{Code: actions.Unavailable, Msg: "it answers no row: " + last.Error(), Err: last, RetryAfter: last.RetryAfter}
 }
 
 // asError makes an *actions.Error of an error, nil of nil.
