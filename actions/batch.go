@@ -129,10 +129,11 @@ type Object struct {
 	ContentType string `json:"content_type,omitempty"`
 }
 
-// PutOptions say how an object is written.
+// PutOptions say how an object is put.
 type PutOptions struct {
-	// ContentType is its media type; empty means application/octet-stream.
+	// ContentType is its media type; empty means application/octet-stream. A file has none.
 	ContentType string
-	// Once writes it only if there is none; the error is Conflict if there is one.
+	// Once refuses to replace an object, with Conflict, and decides between several that put the
+	// same at the same time: one of them wins.
 	Once bool
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"strconv"
@@ -50,14 +49,6 @@ func (b *batchSettings) resolve(f *pflag.FlagSet, getenv func(string) string) (e
 	return b.resolveThrough(f, getenv)
 }
 
-// objects is a storage as batch predictions use it.
-type objects struct{ *storage.Storage }
-
-// Put writes an object.
-func (o objects) Put(ctx context.Context, url string, body io.ReadSeeker, size int64, opts actions.PutOptions) error {
-	return o.Storage.Put(ctx, url, body, size, storage.PutOptions(opts))
-}
-
 // describe returns what says what a model takes. One that says so itself is loaded for that.
 func describe(pool *invoker.Invoker) func(context.Context, actions.Model) (*actions.Description, error) {
 	return func(ctx context.Context, m actions.Model) (*actions.Description, error) {
@@ -98,7 +89,7 @@ func (srv *server) openBatches(r *running) (*batches, error) {
 	b.dispatch = &dispatcher{sink: r.chunks, allowed: srv.batches.through, platform: platform{env: srv.getenv}}
 	var err error
 	b.engine, err = batch.New(batch.Config{
-		Store: objects{r.storage}, Model: r.models.Model, Describe: describe(r.pool), Invoke: r.pool.Invoke,
+		Store: r.storage, Model: r.models.Model, Describe: describe(r.pool), Invoke: r.pool.Invoke,
 		Instances: func(m actions.Model) int { return max(srv.instances, srv.functionInstances(m)) },
 		Dispatch:  b.dispatch.dispatch, Log: r.log,
 	})

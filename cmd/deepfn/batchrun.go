@@ -80,14 +80,14 @@ func (r *batchRun) run(ctx context.Context, model string) error {
 	if err != nil {
 		return usageError{err}
 	}
-	engine, end, err := r.engine(h, m, objects{store})
+	engine, end, err := r.engine(h, m, store)
 	if err != nil {
 		return err
 	}
 	if r.dry {
 		err = r.preview(ctx, engine, in)
 	} else {
-		err = r.predict(ctx, engine, objects{store}, in)
+		err = r.predict(ctx, engine, store, in)
 	}
 	return errors.Join(reasoned(err), end(ctx))
 }

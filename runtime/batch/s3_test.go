@@ -2,9 +2,7 @@ package batch_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -19,12 +17,8 @@ import (
 	"github.com/deepfn/deepfn/runtime/storage/s3test"
 )
 
-// A bucket is a real storage as the engine uses it.
+// A bucket is a real storage.
 type bucket struct{ *storage.Storage }
-
-func (b bucket) Put(ctx context.Context, url string, body io.ReadSeeker, size int64, opts actions.PutOptions) error {
-	return b.Storage.Put(ctx, url, body, size, storage.PutOptions(opts))
-}
 
 const bucketURL = "s3://" + s3test.Bucket + "/"
 

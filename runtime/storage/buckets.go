@@ -179,10 +179,10 @@ func (b *buckets) open(ctx context.Context, l location, offset, length int64) (i
 
 // store writes an object, which is seen when it is complete.
 func (b *buckets) store(ctx context.Context, l location, f actions.File) error {
-	return b.put(ctx, l, bytes.NewReader(f.Data), int64(len(f.Data)), PutOptions{ContentType: f.ContentType})
+	return b.put(ctx, l, bytes.NewReader(f.Data), int64(len(f.Data)), actions.PutOptions{ContentType: f.ContentType})
 }
 
-func (b *buckets) put(ctx context.Context, l location, body io.Reader, size int64, opts PutOptions) error {
+func (b *buckets) put(ctx context.Context, l location, body io.Reader, size int64, opts actions.PutOptions) error {
 	bucket, err := b.bucket(ctx, l)
 	if err != nil {
 		return err

@@ -30,7 +30,7 @@ func isTemporary(name string) bool { return strings.HasPrefix(name, temporary) }
 
 // put writes a file under a temporary name and gives it its own at the end. It is on the
 // disk by then, so neither the end of this process nor that of the machine leaves a part.
-func (f *folders) put(ctx context.Context, l location, body io.Reader, _ int64, opts PutOptions) error {
+func (f *folders) put(ctx context.Context, l location, body io.Reader, _ int64, opts actions.PutOptions) error {
 	return f.within(l, func(root *os.Root, name string) error {
 		return f.whole(root, name, opts.Once, func(to *os.File) error {
 			_, err := io.Copy(to, untilEnded(ctx, body))
@@ -60,7 +60,7 @@ func (f *folders) copy(ctx context.Context, from, to location) error {
 		return err
 	}
 	defer func() { _ = source.Close() }()
-	return f.put(ctx, to, source, 0, PutOptions{})
+	return f.put(ctx, to, source, 0, actions.PutOptions{})
 }
 
 // whole has write write a file that is seen when it is complete.

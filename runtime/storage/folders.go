@@ -123,7 +123,7 @@ func (f *folders) fetch(_ context.Context, l location) (object, error) {
 func typeOf(l location) string { return mime.TypeByExtension(path.Ext(l.url.Path)) }
 
 func (f *folders) store(ctx context.Context, l location, file actions.File) error {
-	return f.put(ctx, l, bytes.NewReader(file.Data), int64(len(file.Data)), PutOptions{})
+	return f.put(ctx, l, bytes.NewReader(file.Data), int64(len(file.Data)), actions.PutOptions{})
 }
 
 func (f *folders) stat(_ context.Context, l location) (actions.Object, error) {

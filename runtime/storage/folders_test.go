@@ -40,7 +40,7 @@ func listed(t *testing.T, s *Storage, prefix string) []string {
 	return names
 }
 
-func put(t *testing.T, s *Storage, url, text string, opts PutOptions) error {
+func put(t *testing.T, s *Storage, url, text string, opts actions.PutOptions) error {
 	t.Helper()
 	return s.Put(t.Context(), url, strings.NewReader(text), int64(len(text)), opts)
 }
@@ -90,14 +90,14 @@ func ways(t *testing.T, s *Storage, prefix string) {
 	if err := s.Remove(t.Context(), prefix+"none"); err != nil {
 		t.Errorf("removing what is not there: got %v", err)
 	}
-	if err := put(t, s, prefix+"a/text.txt", "old and longer", PutOptions{}); err != nil {
+	if err := put(t, s, prefix+"a/text.txt", "old and longer", actions.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	before, err := s.Stat(t.Context(), prefix+"a/text.txt")
 	if err != nil || before.Size != 14 || before.URL != prefix+"a/text.txt" || time.Since(before.Modified) > time.Hour {
 		t.Errorf("got %+v, %v", before, err)
 	}
-	if err := put(t, s, prefix+"a/text.txt", "0123456789", PutOptions{ContentType: "text/plain"}); err != nil {
+	if err := put(t, s, prefix+"a/text.txt", "0123456789", actions.PutOptions{ContentType: "text/plain"}); err != nil {
 		t.Fatal(err)
 	}
 	after, err := s.Stat(t.Context(), prefix+"a/text.txt")
@@ -106,11 +106,11 @@ func ways(t *testing.T, s *Storage, prefix string) {
 	}
 	ranges(t, s, prefix+"a/text.txt")
 
-	wantError(t, put(t, s, prefix+"a/text.txt", "another", PutOptions{Once: true}), actions.Conflict, "already")
+	wantError(t, put(t, s, prefix+"a/text.txt", "another", actions.PutOptions{Once: true}), actions.Conflict, "already")
 	if got := read(t, s, prefix+"a/text.txt", 0, -1); got != "0123456789" {
 		t.Errorf("after a conflict: got %q", got)
 	}
-	if err := put(t, s, prefix+"once", "", PutOptions{Once: true}); err != nil {
+	if err := put(t, s, prefix+"once", "", actions.PutOptions{Once: true}); err != nil {
 		t.Errorf("once: got %v", err)
 	}
 	lengths(t, s, prefix)
@@ -129,10 +129,10 @@ func ways(t *testing.T, s *Storage, prefix string) {
 func lengths(t *testing.T, s *Storage, prefix string) {
 	t.Helper()
 	for _, size := range []int64{0, 4, 6, 10 << 20} {
-		err := s.Put(t.Context(), prefix+"length", strings.NewReader("12345"), size, PutOptions{})
+		err := s.Put(t.Context(), prefix+"length", strings.NewReader("12345"), size, actions.PutOptions{})
 		wantError(t, err, actions.Internal, "another length")
 	}
-	err := s.Put(t.Context(), prefix+"length", &brokenSource{strings.NewReader("12345")}, 10, PutOptions{})
+	err := s.Put(t.Context(), prefix+"length", &brokenSource{strings.NewReader("12345")}, 10, actions.PutOptions{})
 	wantError(t, err, actions.Internal, "no space")
 	if _, err := s.Stat(t.Context(), prefix+"length"); actions.CodeOf(err) != actions.NotFound {
 		t.Errorf("a wrong length: got %v, want nothing", err)
@@ -181,7 +181,7 @@ func TestFolderOrder(t *testing.T) {
 	s, dir, url := newFolder(t)
 	want := []string{".hidden", "a-b", "a.b", "a/b", "a/b.c/d", "a/b/c", "a0", "%C3%A4", "z"}
 	for _, name := range []string{"a0", "z", "a/b.c/d", "a-b", "ä", "a.b", ".hidden"} {
-		if err := put(t, s, url+name, name, PutOptions{}); err != nil {
+		if err := put(t, s, url+name, name, actions.PutOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -277,10 +277,10 @@ func TestFolderBorders(t *testing.T) {
 		t.Errorf("a link inside of the folder: got %q", got)
 	}
 	for _, name := range []string{"up/new", "folder", "file/new"} {
-		if err := put(t, s, url+name, "x", PutOptions{}); err == nil {
+		if err := put(t, s, url+name, "x", actions.PutOptions{}); err == nil {
 			t.Errorf("%s: got no error", name)
 		}
-		if err := put(t, s, url+name, "x", PutOptions{Once: true}); err == nil {
+		if err := put(t, s, url+name, "x", actions.PutOptions{Once: true}); err == nil {
 			t.Errorf("%s once: got no error", name)
 		}
 	}
@@ -313,7 +313,7 @@ func race(t *testing.T, s *Storage, prefix string) {
 		var writers sync.WaitGroup
 		for n := range int64(32) {
 			writers.Go(func() {
-				switch err := put(t, s, url, fmt.Sprint(n+1), PutOptions{Once: true}); {
+				switch err := put(t, s, url, fmt.Sprint(n+1), actions.PutOptions{Once: true}); {
 				case err == nil && !winner.CompareAndSwap(0, n+1):
 					t.Errorf("%s: two have won", url)
 				case err != nil && actions.CodeOf(err) != actions.Conflict:
@@ -354,7 +354,7 @@ func TestFolderSweep(t *testing.T) {
 	if err := os.Rename(filepath.Join(dir, temporary+"keep"), filepath.Join(dir, "keep")); err != nil {
 		t.Fatal(err)
 	}
-	if err := put(t, s, url+"new", "x", PutOptions{}); err != nil {
+	if err := put(t, s, url+"new", "x", actions.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	for name, stays := range names {
@@ -388,7 +388,7 @@ func BenchmarkFolderPut(b *testing.B) {
 	data := make([]byte, 1<<20)
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
-		if err := s.Put(b.Context(), "file://"+dir+"/object", bytes.NewReader(data), int64(len(data)), PutOptions{}); err != nil {
+		if err := s.Put(b.Context(), "file://"+dir+"/object", bytes.NewReader(data), int64(len(data)), actions.PutOptions{}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -39,7 +39,7 @@ func TestGateway(t *testing.T) {
 	}
 	_, err := s.Stat(t.Context(), "s3://absent/key")
 	wantError(t, err, actions.NotFound, "no such object") // which is all that a HEAD tells
-	wantError(t, put(t, s, "s3://absent/key", "x", PutOptions{}), actions.NotFound, "no such bucket")
+	wantError(t, put(t, s, "s3://absent/key", "x", actions.PutOptions{}), actions.NotFound, "no such bucket")
 	wantError(t, s.Copy(t.Context(), bucketURL+"a/text.txt", "s3://absent/key"), actions.Unsupported, "another store")
 	for _, err := range s.List(t.Context(), bucketURL+"a") {
 		wantError(t, err, actions.Invalid, "end in a slash")
@@ -60,14 +60,14 @@ func TestGatewayOrder(t *testing.T) {
 	for part := range 8 {
 		writers.Go(func() {
 			for i := part; i < len(want); i += 8 {
-				if err := put(t, s, bucketURL+"in/"+want[i], want[i], PutOptions{}); err != nil {
+				if err := put(t, s, bucketURL+"in/"+want[i], want[i], actions.PutOptions{}); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
 	writers.Wait()
-	if err := put(t, s, bucketURL+"other", "x", PutOptions{}); err != nil {
+	if err := put(t, s, bucketURL+"other", "x", actions.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	got := listed(t, s, bucketURL+"in/")
@@ -121,13 +121,13 @@ func TestGatewayLarge(t *testing.T) {
 			most.HeapInuse = max(most.HeapInuse, now.HeapInuse)
 		}
 	}}
-	if err := s.Put(t.Context(), bucketURL+"large", body, size, PutOptions{Once: true}); err != nil {
+	if err := s.Put(t.Context(), bucketURL+"large", body, size, actions.PutOptions{Once: true}); err != nil {
 		t.Fatal(err)
 	}
 	if grown := int64(most.HeapInuse) - int64(before.HeapInuse); grown > 6*partBytes {
 		t.Errorf("the heap grew by %d MiB", grown>>20)
 	}
-	wantError(t, s.Put(t.Context(), bucketURL+"large", body, size, PutOptions{Once: true}), actions.Conflict, "already")
+	wantError(t, s.Put(t.Context(), bucketURL+"large", body, size, actions.PutOptions{Once: true}), actions.Conflict, "already")
 	r, err := s.Open(t.Context(), bucketURL+"large", 1, -1)
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +156,7 @@ func TestGatewayKilled(t *testing.T) {
 	const size = 40 << 20
 	old := strings.Repeat("old", 1<<20)
 	for _, name := range []string{"small", "large"} {
-		if err := put(t, s, bucketURL+name, old, PutOptions{}); err != nil {
+		if err := put(t, s, bucketURL+name, old, actions.PutOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -168,7 +168,7 @@ func TestGatewayKilled(t *testing.T) {
 	for name, call := range map[string]func() error{
 		"put": func() error {
 			inMiddle(http.MethodPut)
-			return s.Put(t.Context(), bucketURL+"small", &zeros{size: partBytes}, partBytes, PutOptions{})
+			return s.Put(t.Context(), bucketURL+"small", &zeros{size: partBytes}, partBytes, actions.PutOptions{})
 		},
 		"put in parts": func() error {
 			var middle sync.Once
@@ -176,11 +176,11 @@ func TestGatewayKilled(t *testing.T) {
 				if at >= size/2 {
 					middle.Do(srv.Kill)
 				}
-			}}, size, PutOptions{})
+			}}, size, actions.PutOptions{})
 		},
 		"put once": func() error {
 			inMiddle(http.MethodPut)
-			return s.Put(t.Context(), bucketURL+"new", &zeros{size: partBytes}, partBytes, PutOptions{Once: true})
+			return s.Put(t.Context(), bucketURL+"new", &zeros{size: partBytes}, partBytes, actions.PutOptions{Once: true})
 		},
 		"read": func() error {
 			r, err := s.Open(t.Context(), bucketURL+"small", 0, -1)
@@ -235,7 +235,7 @@ func TestGatewayFaults(t *testing.T) {
 	const timeout = 2 * time.Second
 	t.Setenv("AWS_MAX_ATTEMPTS", "2") // so that tries do not take longer than that
 	s, srv := newGateway(t, Config{Timeout: timeout})
-	if err := put(t, s, bucketURL+"key", strings.Repeat("x", 1<<20), PutOptions{}); err != nil {
+	if err := put(t, s, bucketURL+"key", strings.Repeat("x", 1<<20), actions.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	get := func() error {
@@ -246,8 +246,8 @@ func TestGatewayFaults(t *testing.T) {
 		defer func() { _ = r.Close() }()
 		return drain(r)
 	}
-	write := func() error { return put(t, s, bucketURL+"other", strings.Repeat("x", 1<<18), PutOptions{}) }
-	once := func() error { return put(t, s, bucketURL+"once", "x", PutOptions{Once: true}) }
+	write := func() error { return put(t, s, bucketURL+"other", strings.Repeat("x", 1<<18), actions.PutOptions{}) }
+	once := func() error { return put(t, s, bucketURL+"once", "x", actions.PutOptions{Once: true}) }
 	for _, tt := range []struct {
 		name  string
 		fault s3test.Fault
@@ -304,7 +304,7 @@ func TestGatewayFull(t *testing.T) {
 	srv.Environment(t)
 	s := newStorage(t, Config{Allow: []string{"s3://"}})
 	fill := func(name string, size int64) error {
-		return s.Put(t.Context(), bucketURL+name, &zeros{size: size}, size, PutOptions{})
+		return s.Put(t.Context(), bucketURL+name, &zeros{size: size}, size, actions.PutOptions{})
 	}
 	for i := range 4 {
 		if err := fill(fmt.Sprintf("ballast-%d", i), 7<<20); err != nil {

@@ -25,12 +25,12 @@ func TestGSBrokenSource(t *testing.T) {
 	defer srv.Close()
 	t.Setenv("STORAGE_EMULATOR_HOST", strings.TrimPrefix(srv.URL, "http://"))
 	s := newStorage(t, Config{Allow: []string{"gs://"}})
-	err := s.Put(t.Context(), "gs://bucket/key", strings.NewReader("12345"), 2*partBytes, PutOptions{})
+	err := s.Put(t.Context(), "gs://bucket/key", strings.NewReader("12345"), 2*partBytes, actions.PutOptions{})
 	wantError(t, err, actions.Internal, "another length")
 	if got := stored.Load(); got != 0 {
 		t.Errorf("got %d requests, want none", got)
 	}
-	if err := put(t, s, "gs://bucket/key", "12345", PutOptions{Once: true}); err != nil || stored.Load() != 1 {
+	if err := put(t, s, "gs://bucket/key", "12345", actions.PutOptions{Once: true}); err != nil || stored.Load() != 1 {
 		t.Errorf("got %d requests, %v, want one", stored.Load(), err)
 	}
 }

@@ -11,15 +11,6 @@ import (
 	"github.com/deepfn/deepfn/actions"
 )
 
-// PutOptions say how an object is put.
-type PutOptions struct {
-	// ContentType is its media type; the default is application/octet-stream. A file has none.
-	ContentType string
-	// Once refuses to replace an object, and decides between several that put the same at the
-	// same time: one of them wins.
-	Once bool
-}
-
 // Stat describes the object at a URL. Like the methods below it is for who serves the
 // operator: a batch prediction, not the argument of a call. Their errors are those of Fetch
 // but for time: Deadline is the end of ctx, and a store that does not answer within
@@ -90,7 +81,7 @@ func (s *Storage) Open(ctx context.Context, url string, offset, length int64) (i
 // very call has put it and that the answer was lost on its way. Body is the caller's again
 // when Put returns. The errors are those of Stat. A store that is full is Unavailable, one
 // that has no way to put an object only once is Unsupported, and so is https.
-func (s *Storage) Put(ctx context.Context, url string, body io.ReadSeeker, size int64, opts PutOptions) error {
+func (s *Storage) Put(ctx context.Context, url string, body io.ReadSeeker, size int64, opts actions.PutOptions) error {
 	l, k, err := s.locate(url)
 	if err != nil {
 		return err

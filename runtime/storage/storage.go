@@ -67,7 +67,7 @@ type form interface {
 	list(ctx context.Context, l location, yield func(actions.Object) bool) error
 	open(ctx context.Context, l location, offset, length int64) (io.ReadCloser, error)
 	// put reads body to its end, and stores nothing when that fails.
-	put(ctx context.Context, l location, body io.Reader, size int64, opts PutOptions) error
+	put(ctx context.Context, l location, body io.Reader, size int64, opts actions.PutOptions) error
 	copy(ctx context.Context, from, to location) error
 	remove(ctx context.Context, l location) error
 }

@@ -112,7 +112,7 @@ func (w *web) list(_ context.Context, l location, _ func(actions.Object) bool) e
 	return unsupported(l, "listed")
 }
 
-func (w *web) put(_ context.Context, l location, _ io.Reader, _ int64, _ PutOptions) error {
+func (w *web) put(_ context.Context, l location, _ io.Reader, _ int64, _ actions.PutOptions) error {
 	return unsupported(l, "written so that it is seen whole or not at all")
 }
 
