@@ -80,7 +80,7 @@ clean: ## what was built here; the user's cache stays
 
 # The tag disable_grpc_modules leaves out a way to Google's store that is not used: 18 MB, 6 ms of each start.
 bin/deepfn: $(SOURCES)
-	@echo "building $@ (the first time takes a minute)"
+	@echo "building $@ (the first time takes minutes)"
 	@go build -trimpath -tags disable_grpc_modules -o $@ ./cmd/deepfn
 
 bin/deepfn-knative: $(SOURCES)
