@@ -194,7 +194,7 @@ func TestStoreAway(t *testing.T) {
 						puts.Add(1)
 					}
 					if puts.Load() > 5 && time.Since(begin) < test.away {
-						return actions.Errorf(actions.Unavailable, "%s is away", url)
+						return away("%s is away", url)
 					}
 					return nil
 				}
@@ -261,13 +261,34 @@ func TestLostAnswers(t *testing.T) {
 				if quick && op == "put" && (strings.Contains(url, "job.json") || strings.Contains(url, "chunks/")) {
 					return actions.Errorf(actions.Conflict, "there is a %s", url)
 				}
-				return actions.Errorf(actions.Unavailable, "the answer got lost")
+				return away("the answer got lost")
 			}
 			if _, err := newEngine(t, c, model).Run(t.Context(), "job", someBatch(), batch.Watcher{}); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(undisturbed(t, objects, someBatch()), m.below(output)); diff != "" || model.calls() != 30 {
 				t.Errorf("%d calls, output (-want +got):\n%s", model.calls(), diff)
+			}
+		})
+	}
+}
+
+// TestStoreWithoutKeys shows that an error of the store that only somebody can mend is told at once.
+func TestStoreWithoutKeys(t *testing.T) {
+	for _, op := range []string{"open", "list", "put"} {
+		synctest.Test(t, func(t *testing.T) {
+			c := &client{memory: newMemory(map[string]string{input: numbers(3)})}
+			c.fault = func(asked, url string) error {
+				if asked == op {
+					return actions.Errorf(actions.Unavailable, "%s cannot be reached: there are no keys", url)
+				}
+				return nil
+			}
+			began := time.Now()
+			_, err := newEngine(t, c, newModel()).Run(t.Context(), "job", someBatch(), batch.Watcher{})
+			wantError(t, err, actions.Unavailable, "no keys")
+			if took := time.Since(began); took > 0 {
+				t.Errorf("%s: it took %s", op, took)
 			}
 		})
 	}

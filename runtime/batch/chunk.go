@@ -24,7 +24,7 @@ func (t *task) do(ctx context.Context, n next, starts func(index int)) (*commit,
 	name := fmt.Sprintf("%s%06d-%s", begun, n.index, t.attempt)
 	starts(n.index)
 	go func() { // beside the calls; it ends with its request
-		marked <- t.insist(ctx, "the output", func() error { return t.folder.put(ctx, name, struct{}{}, false) })
+		marked <- t.insist(ctx, theOutput, func() error { return t.folder.put(ctx, name, struct{}{}, false) })
 	}()
 	kept := &spill{dir: t.engine.cfg.TempDir}
 	defer kept.close()
@@ -50,7 +50,7 @@ var errComplete = errors.New("batch: another process has completed it")
 // errComplete when nobody needs it any more: no attempt counts then that began without the others.
 func (t *task) commit(ctx context.Context, c *commit) (*commit, error) {
 	name := chunkName(commits, c.Index)
-	err := t.insist(ctx, "the output", func() error {
+	err := t.insist(ctx, theOutput, func() error {
 		err := t.folder.put(ctx, name, c, true)
 		if actions.CodeOf(err) != actions.Conflict {
 			return err
@@ -73,7 +73,7 @@ func (t *task) commit(ctx context.Context, c *commit) (*commit, error) {
 // stillWanted is errComplete when the batch is complete.
 func (t *task) stillWanted(ctx context.Context) error {
 	complete := false
-	err := t.insist(ctx, "the output", func() (err error) {
+	err := t.insist(ctx, theOutput, func() (err error) {
 		complete, err = t.folder.complete(ctx)
 		return err
 	})

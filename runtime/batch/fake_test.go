@@ -178,6 +178,13 @@ func (c *client) Remove(ctx context.Context, url string) error {
 
 func (c *client) Tidy(ctx context.Context, prefix string) error { return c.ask(ctx, "tidy", prefix) }
 
+// away is what a store says that may be there later.
+func away(format string, args ...any) error {
+	e := actions.Errorf(actions.Unavailable, format, args...)
+	e.RetryAfter = time.Second
+	return e
+}
+
 // errKilled is what a process sees of the world that is not there any more.
 var errKilled = errors.New("killed")
 

@@ -40,7 +40,7 @@ type manifestInput struct {
 // finish puts the last parts into their places, writes the manifest, and removes the state.
 func (r *run) finish(ctx context.Context) (json.RawMessage, error) {
 	r.shelf.wait()
-	if err := r.insist(ctx, "the output", func() error { return r.publishRest(ctx) }); err != nil {
+	if err := r.insist(ctx, theOutput, func() error { return r.publishRest(ctx) }); err != nil {
 		return nil, err
 	}
 	m := r.summarize()
@@ -49,13 +49,13 @@ func (r *run) finish(ctx context.Context) (json.RawMessage, error) {
 		return nil, fmt.Errorf("batch: manifest: %w", err)
 	}
 	data = append(data, '\n')
-	err = r.insist(ctx, "the output", func() error {
+	err = r.insist(ctx, theOutput, func() error {
 		return r.folder.store.Put(ctx, r.folder.url+manifestName, bytes.NewReader(data), int64(len(data)), actions.PutOptions{ContentType: "application/json"})
 	})
 	if err != nil {
 		return nil, err
 	}
-	return data, r.insist(ctx, "the output", func() error { return r.folder.sweep(ctx) })
+	return data, r.insist(ctx, theOutput, func() error { return r.folder.sweep(ctx) })
 }
 
 // leave gives what is committed its names when too many rows have failed: the error sends people to

@@ -172,7 +172,7 @@ func flaky(seed int) func(op, url string) error {
 		mu.Lock()
 		defer mu.Unlock()
 		if r.IntN(20) == 0 {
-			return actions.Errorf(actions.Unavailable, "%s %s: away", op, url)
+			return away("%s %s: away", op, url)
 		}
 		return nil
 	}

@@ -42,6 +42,10 @@ func leftError(ctx context.Context) error {
 	return actions.Errorf(code, "the batch was stopped: %w", context.Cause(ctx))
 }
 
+// What insist is about, where that is the store. Its errors say whether they may go away: with a
+// RetryAfter. Without one somebody has to do something, as give it keys.
+const theInput, theOutput = "the input", "the output"
+
 // insist calls do until it returns no error that may go away, for as long as the engine is
 // patient. what is for people.
 func (e *Engine) insist(ctx context.Context, w Watcher, what string, do func() error) error {
@@ -58,6 +62,9 @@ func (e *Engine) insist(ctx context.Context, w Watcher, what string, do func() e
 		switch code := actions.CodeOf(err); code {
 		case actions.Unavailable, actions.Busy, actions.Deadline:
 			asked = min(asError(err).RetryAfter, time.Minute)
+			if code == actions.Unavailable && asked == 0 && (what == theInput || what == theOutput) {
+				return err
+			}
 		case actions.Internal:
 			if _, ok := errors.AsType[*actions.Error](err); !ok {
 				return &actions.Error{Code: actions.Internal, Msg: what + ": " + err.Error(), Err: err}

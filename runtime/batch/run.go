@@ -52,7 +52,7 @@ func (e *Engine) begin(ctx context.Context, id string, b actions.Batch, w Watche
 		return nil, nil, err
 	}
 	var source *rows.Source
-	err = e.insist(ctx, w, "the input", func() error {
+	err = e.insist(ctx, w, theInput, func() error {
 		source, err = rows.Open(ctx, e.cfg.Store, b.Input)
 		return err
 	})
@@ -77,7 +77,7 @@ func (e *Engine) begin(ctx context.Context, id string, b actions.Batch, w Watche
 
 // adopt makes the output this batch's, unless it is another's.
 func (r *run) adopt(ctx context.Context) (done json.RawMessage, err error) {
-	err = r.insist(ctx, "the output", func() error {
+	err = r.insist(ctx, theOutput, func() error {
 		var m *manifest
 		if m, err = r.folder.manifest(ctx); err != nil || m == nil {
 			return err
@@ -91,7 +91,7 @@ func (r *run) adopt(ctx context.Context) (done json.RawMessage, err error) {
 	if err != nil || done != nil {
 		return done, err
 	}
-	return nil, r.insist(ctx, "the output", func() error { return r.enter(ctx) })
+	return nil, r.insist(ctx, theOutput, func() error { return r.enter(ctx) })
 }
 
 // taken is the error of an output that something else has.
@@ -141,7 +141,7 @@ func (r *run) prepare(ctx context.Context) error {
 		return err
 	}
 	var tries map[string]int64
-	err := r.insist(ctx, "the output", func() error {
+	err := r.insist(ctx, theOutput, func() error {
 		var err error
 		if r.commits, err = r.folder.load(ctx); err != nil {
 			return err
@@ -183,7 +183,7 @@ func (t *task) prepare(ctx context.Context) error {
 		return &actions.Error{Code: actions.CodeOf(err), Msg: "the input is of files (map says which argument they are): " + err.Error(), Err: err}
 	}
 	t.arguments = rows.NewMapping(&t.rec.Batch, file)
-	return t.insist(ctx, "the output", func() error { return t.learn(ctx) })
+	return t.insist(ctx, theOutput, func() error { return t.learn(ctx) })
 }
 
 // chunkLimit is where a chunk ends.
@@ -300,7 +300,7 @@ func (r *run) readAhead(ctx context.Context, ahead chan<- next, done map[int]*co
 		}
 		limit := r.chunkLimit()
 		limit.Skip = skip
-		n.err = r.insist(ctx, "the input", func() (err error) {
+		n.err = r.insist(ctx, theInput, func() (err error) {
 			n.part, err = r.source.Read(ctx, n.at, n.row, limit)
 			return err
 		})

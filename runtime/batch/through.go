@@ -144,7 +144,7 @@ func (o *office) look(ctx context.Context) error {
 		return nil
 	}
 	var names, failed, tries map[string]int64
-	err := r.insist(ctx, "the output", func() (err error) {
+	err := r.insist(ctx, theOutput, func() (err error) {
 		if names, err = r.folder.names(ctx, commits); err != nil {
 			return err
 		}
@@ -188,7 +188,7 @@ func (o *office) look(ctx context.Context) error {
 func (r *run) take(ctx context.Context, index int) error {
 	c := new(commit)
 	found := false
-	err := r.insist(ctx, "the output", func() (err error) {
+	err := r.insist(ctx, theOutput, func() (err error) {
 		found, err = r.folder.take(ctx, chunkName(commits, index), c)
 		return err
 	})
@@ -204,7 +204,7 @@ func (r *run) take(ctx context.Context, index int) error {
 // failure is why a replica could not do a chunk.
 func (r *run) failure(ctx context.Context, index int) error {
 	f := new(failure)
-	if err := r.insist(ctx, "the output", func() error {
+	if err := r.insist(ctx, theOutput, func() error {
 		_, err := r.folder.take(ctx, chunkName(failures, index), f)
 		return err
 	}); err != nil {

@@ -69,7 +69,7 @@ func (t *task) write(ctx context.Context, n next, outcomes []outcome) (*commit, 
 
 // stage stores a piece under the name of its attempt.
 func (t *task) stage(ctx context.Context, p piece, s *spool, contentType string) error {
-	return t.insist(ctx, "the output", func() error {
+	return t.insist(ctx, theOutput, func() error {
 		body, err := s.body()
 		if err != nil {
 			return err
@@ -155,7 +155,7 @@ func (t *task) columns(ctx context.Context, n next, outcomes []outcome) (*rows.S
 	if err != nil {
 		return nil, err
 	}
-	err = t.insist(ctx, "the output", func() error {
+	err = t.insist(ctx, theOutput, func() error {
 		err := t.folder.put(ctx, schemaName, schema, true)
 		if actions.CodeOf(err) != actions.Conflict {
 			return err
@@ -215,7 +215,7 @@ func (t *task) writeObjects(ctx context.Context, n next, outcomes []outcome, p *
 // storeObject stores one answer. One that the store will never take is an error of its row.
 func (t *task) storeObject(ctx context.Context, name string, o *outcome) error {
 	data := o.response.Data
-	err := t.insist(ctx, "the output", func() error {
+	err := t.insist(ctx, theOutput, func() error {
 		return t.folder.store.Put(ctx, t.folder.object(name), bytes.NewReader(data), int64(len(data)),
 			actions.PutOptions{ContentType: o.response.ContentType})
 	})

@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/deepfn/deepfn/actions"
 )
@@ -146,7 +147,9 @@ func storeError(shown string, err error) error {
 	if _, ok := errors.AsType[*actions.Error](err); ok {
 		return err
 	}
-	return actions.Errorf(actions.Unavailable, "reading %s: %w", shown, err)
+	e := actions.Errorf(actions.Unavailable, "reading %s: %w", shown, err)
+	e.RetryAfter = time.Second // the same Read may do then
+	return e
 }
 
 type emptyReader struct{}
