@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -113,7 +114,11 @@ func (p *pool) invoke(ctx context.Context, req actions.Request) (actions.Respons
 	if timing.Run = resp.Timing.Run; timing.Run == 0 { // the instance does not say
 		timing.Run = now.Sub(began)
 	}
-	p.release(s, err, timing.Run, now)
+	if p.release(s, err, timing.Run, now) {
+		// Whoever was woken shall call the instance before this request goes on, which is done
+		// with it: else the instance has nothing to do while an answer is written and sent.
+		runtime.Gosched()
+	}
 	resp.Timing = timing
 	return resp, err
 }
@@ -291,27 +296,30 @@ func (p *pool) serveLocked() bool {
 	return true
 }
 
-// release gives an instance back after a call that ran for some time and ended with err.
-func (p *pool) release(s *slot, err error, ran time.Duration, now time.Time) {
+// release gives an instance back after a call that ran for some time and ended with err, and
+// says whether one that waited has it now.
+func (p *pool) release(s *slot, err error, ran time.Duration, now time.Time) (granted bool) {
 	p.o.mu.Lock()
 	defer p.o.mu.Unlock()
 	p.o.endLocked(now)
 	code := actions.CodeOf(err)
 	if code == actions.Deadline || code == actions.Canceled {
 		if s.state == gone { // nobody waits for goroutines of the pool any more
-			return
+			return false
 		}
 		// The caller has left and the instance may still be at it.
 		s.settling++
 		p.wg.Go(func() { p.settle(s) })
-		return
+		return false
 	}
 	if code != actions.Unavailable && !s.answered {
 		s.answered = true
 		p.earlyDeaths = 0
 	}
 	p.runs.add(ran)
+	before := len(p.waiters)
 	p.putLocked(s, now)
+	return len(p.waiters) < before
 }
 
 // settle waits until the instance can be used again.
