@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,7 +17,7 @@ import (
 // receivers that are measured. Every event is another one: its id is a number in the place of
 // the marks.
 type eventClient struct {
-	conn    net.Conn
+	conn    rawConn
 	in      *bufio.Reader
 	message []byte
 	at      []int  // of the ids in the message, none in what is no event
@@ -66,12 +65,7 @@ func dialEvents(b *testing.B, address string, number int, structured bool, n int
 // dialRaw dials a receiver for a message, which is a POST.
 func dialRaw(b *testing.B, address, path, header, body string) *eventClient {
 	b.Helper()
-	var d net.Dialer
-	conn, err := d.DialContext(b.Context(), "tcp", address)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = conn.Close() })
+	conn := dialBlocking(b, address)
 	return &eventClient{
 		conn: conn, in: bufio.NewReaderSize(conn, 64<<10),
 		message: fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\n%sContent-Length: %d\r\n\r\n%s", path, address, header, len(body), body),
@@ -96,7 +90,7 @@ func (c *eventClient) round(b *testing.B) {
 		}
 		began := time.Now()
 		if err := c.send(); err != nil {
-			b.Error(c.conn.RemoteAddr(), err)
+			b.Error(err)
 			return
 		}
 		c.times = append(c.times, time.Since(began))

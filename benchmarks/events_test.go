@@ -2,6 +2,7 @@ package benchmarks
 
 import (
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -28,8 +29,9 @@ type eventsRun struct {
 // BenchmarkEvents sends events to two receivers in turns, ours and that of the Go SDK
 // (client.StartReceiver). Each is a process of its own, and has a worker of the same model behind
 // the same pool: in both an event is one call of the model, and the answer an event. The model is a
-// function in Python, which takes as long as a receiver does, and in "program" the same in Go. In "batch" ours gets a thousand events in one request, and the SDK's, which has no
-// batched mode, each in its own.
+// function in Python, which takes as long as a receiver does, and in "program" the same in Go. In
+// "batch" ours gets a thousand events in one request, and the SDK's, which has no batched mode, each
+// in its own.
 //
 // An iteration is a round: some events to the one, then as many to the other, and the next time
 // the other way round. Beside the events per second of all rounds there are those of the rounds
@@ -53,6 +55,9 @@ func BenchmarkEvents(b *testing.B) {
 // compare is one row.
 func (run eventsRun) compare(b *testing.B) {
 	b.Helper()
+	before := runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(max(before, run.clients+1)) // a client that waits keeps one
+	b.Cleanup(func() { runtime.GOMAXPROCS(before) })
 	ours, peer := startReceiver(b, modeEvents, run.model), startReceiver(b, modeReceiver, run.model)
 	for i := range run.clients {
 		ours.clients = append(ours.clients, dialEvents(b, ours.address, i, run.structured, run.batch))
