@@ -120,8 +120,10 @@ func predict(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprintln(os.Stderr, "predicting")
 	switch do := r.URL.Query().Get("do"); do {
 	case "hang":
-		if f, err := os.CreateTemp(os.Getenv("HANGING"), "hanging"); err == nil {
-			_ = f.Close()
+		if dir := os.Getenv("HANGING"); dir != "" {
+			if f, err := os.CreateTemp(dir, "hanging"); err == nil {
+				_ = f.Close()
+			}
 		}
 		hang()
 	case "die":
