@@ -24,7 +24,6 @@ type connection struct {
 	direct *direct // for small reads and writes; nil when it cannot be
 	of     *connections
 	quiet  atomic.Bool // the next byte wakes it
-	poll   busyPoll
 	// answer is the buffer of the answer that is being sent; nil without one. Only the
 	// goroutine that serves the connection looks at it.
 	answer *[]byte
@@ -39,18 +38,12 @@ type connection struct {
 
 // Read notes the first byte of a request. From then on a drain waits for the rest.
 func (c *connection) Read(p []byte) (n int, err error) {
-	quiet := c.quiet.Load()
-	switch {
-	case c.direct == nil || len(p) == 0 || len(p) > directSize:
+	if c.direct != nil && 0 < len(p) && len(p) <= directSize {
+		n, err = c.direct.read(p)
+	} else {
 		n, err = c.Conn.Read(p)
-	case quiet:
-		limit, began := c.poll.limit(c.of.count(busy) > 0), time.Now()
-		n, err = c.direct.read(p, limit)
-		c.poll.came(time.Since(began), limit)
-	default:
-		n, err = c.direct.read(p, 0)
 	}
-	if n > 0 && quiet {
+	if n > 0 && c.quiet.Load() {
 		c.of.set(c, busy)
 	}
 	return n, err
@@ -85,7 +78,7 @@ func newConnections() *connections {
 
 // add takes a new connection.
 func (cs *connections) add(c net.Conn) *connection {
-	conn := &connection{Conn: c, direct: newDirect(c), poll: busyPoll{missing: 1}, of: cs, state: gone}
+	conn := &connection{Conn: c, direct: newDirect(c), of: cs, state: gone}
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	cs.moveLocked(conn, fresh)

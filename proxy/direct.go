@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"syscall"
-	"time"
 	"unsafe"
 )
 
@@ -22,7 +21,6 @@ type direct struct {
 	raw     syscall.RawConn
 	receive func(fd uintptr) bool // reads into in, what it got are got and gotErr
 	in      []byte
-	poll    time.Duration // how long the first receive may try again
 	got     int
 	gotErr  error
 	send    func(fd uintptr) bool // writes what is left of out
@@ -52,10 +50,9 @@ func directOf(c net.Conn) *direct {
 	return d
 }
 
-// read is net.Conn's Read of at most directSize bytes. One goroutine reads at a time. For the
-// time of poll it asks again and again before it waits, which Close and deadlines do not end.
-func (d *direct) read(p []byte, poll time.Duration) (int, error) {
-	d.in, d.poll, d.got, d.gotErr = p, poll, 0, nil
+// read is net.Conn's Read of at most directSize bytes. One goroutine reads at a time.
+func (d *direct) read(p []byte) (int, error) {
+	d.in, d.got, d.gotErr = p, 0, nil
 	err := d.raw.Read(d.receive)
 	d.in = nil
 	if err == nil {
@@ -66,12 +63,6 @@ func (d *direct) read(p []byte, poll time.Duration) (int, error) {
 
 func (d *direct) receiveOnce(fd uintptr) bool {
 	n, errno := transfer(syscall.SYS_RECVFROM, fd, d.in, 0)
-	if d.poll > 0 {
-		for until := time.Now().Add(d.poll); errno == syscall.EAGAIN && time.Now().Before(until); {
-			n, errno = transfer(syscall.SYS_RECVFROM, fd, d.in, 0)
-		}
-		d.poll = 0
-	}
 	switch {
 	case errno == syscall.EAGAIN:
 		return false
