@@ -56,21 +56,25 @@ func BenchmarkBatchRows(b *testing.B) {
 	}, int64(n), one)
 }
 
-// BenchmarkBatchImages is a batch prediction of ocr-line over a folder of pictures, beside a loop
-// of single /run calls with such a picture, in turns. DEEPFN_BENCH_IMAGES is how many, 200 if it
-// says nothing.
+// BenchmarkBatchImages is a batch prediction of ocr-line over a folder of pictures, by one worker and
+// by two, beside a loop of single /run calls with such a picture, in turns. DEEPFN_BENCH_IMAGES is
+// how many, 200 if it says nothing.
 func BenchmarkBatchImages(b *testing.B) {
-	dir := b.TempDir()
-	n := countOf(b, "DEEPFN_BENCH_IMAGES", 200)
-	middle := writePictures(b, filepath.Join(dir, "lines"), n)
-	s := serveBatches(b, dir, "ocr-line")
-	one := request{
-		url: s.url + "/run", contentType: "application/json",
-		body: fmt.Appendf(nil, `{"value":{"image":%q}}`, base64.StdEncoding.EncodeToString(middle)), want: `"text"`,
+	for _, instances := range []string{"1", "2"} {
+		b.Run("instances-"+instances, func(b *testing.B) {
+			dir := b.TempDir()
+			n := countOf(b, "DEEPFN_BENCH_IMAGES", 200)
+			middle := writePictures(b, filepath.Join(dir, "lines"), n)
+			s := serveBatches(b, dir, "ocr-line", "--instances", instances, "--warm", instances)
+			one := request{
+				url: s.url + "/run", contentType: "application/json",
+				body: fmt.Appendf(nil, `{"value":{"image":%q}}`, base64.StdEncoding.EncodeToString(middle)), want: `"text"`,
+			}
+			s.compare(b, "ocr-line", func(output string) actions.Batch {
+				return actions.Batch{Input: actions.BatchInput{URL: "file://" + dir + "/lines/"}, Output: actions.BatchOutput{URL: output}}
+			}, int64(n), one)
+		})
 	}
-	s.compare(b, "ocr-line", func(output string) actions.Batch {
-		return actions.Batch{Input: actions.BatchInput{URL: "file://" + dir + "/lines/"}, Output: actions.BatchOutput{URL: output}}
-	}, int64(n), one)
 }
 
 // countOf is what a variable says, or the usual number.
@@ -138,15 +142,17 @@ type batchServer struct {
 	pid int
 }
 
-func serveBatches(b *testing.B, dir, model string) batchServer {
+func serveBatches(b *testing.B, dir, model string, flags ...string) batchServer {
 	b.Helper()
 	program, err := filepath.Abs("../bin/deepfn")
 	if err != nil {
 		b.Fatal(err)
 	}
 	address := freeAddress(b)
-	cmd := exec.CommandContext(b.Context(), program, "serve", model, "--listen", address, "--offline", "--data", filepath.Join(dir, "data"),
-		"--allow-url", "file://"+dir+"/")
+	args := append([]string{
+		"serve", model, "--listen", address, "--offline", "--data", filepath.Join(dir, "data"), "--allow-url", "file://" + dir + "/",
+	}, flags...)
+	cmd := exec.CommandContext(b.Context(), program, args...)
 	run(b, cmd)
 	s := batchServer{url: "http://" + address, dir: dir, pid: cmd.Process.Pid}
 	waitFor(b, func() bool {

@@ -13,8 +13,8 @@ const (
 	// eventsOfBatch is how many events a batch has.
 	eventsOfBatch = 1000
 	// eventsOfRound is how many single events a client sends in a round: so few that other work
-	// of the machine leaves most rounds alone.
-	eventsOfRound = 20
+	// of the machine leaves many rounds alone.
+	eventsOfRound = 50
 )
 
 // An eventsRun is one row of BenchmarkEvents.
@@ -55,9 +55,6 @@ func BenchmarkEvents(b *testing.B) {
 // compare is one row.
 func (run eventsRun) compare(b *testing.B) {
 	b.Helper()
-	before := runtime.GOMAXPROCS(0)
-	runtime.GOMAXPROCS(max(before, run.clients+1)) // a client that waits keeps one
-	b.Cleanup(func() { runtime.GOMAXPROCS(before) })
 	ours, peer := startReceiver(b, modeEvents, run.model), startReceiver(b, modeReceiver, run.model)
 	for i := range run.clients {
 		ours.clients = append(ours.clients, dialEvents(b, ours.address, i, run.structured, run.batch))
@@ -94,6 +91,8 @@ func compareRun(b *testing.B) {
 // compareReceivers sends rounds of events to both in turns.
 func compareReceivers(b *testing.B, ours, peer *receiver) {
 	b.Helper()
+	// A client that waits keeps one.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), len(ours.clients)+1)))
 	for range 4 {
 		ours.round(b)
 		peer.round(b)
@@ -148,6 +147,9 @@ func (r *receiver) round(b *testing.B) {
 	r.worked += processorTime(b, r.pid) - before
 	for _, c := range r.clients {
 		r.events += c.messages() * c.events()
+	}
+	if b.Failed() {
+		b.FailNow()
 	}
 }
 

@@ -1,6 +1,7 @@
 package benchmarks
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -32,21 +33,25 @@ func dialBlocking(b *testing.B, address string) rawConn {
 		b.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	file, err := conn.(*net.TCPConn).File() //nolint:forcetypeassert // it is dialed as that
+	raw, err := conn.(*net.TCPConn).SyscallConn() //nolint:forcetypeassert // it is dialed as that
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { _ = file.Close() })
-	fd := int(file.Fd())
+	fd := -1
+	var dupErr error
+	err = raw.Control(func(whole uintptr) { fd, dupErr = unix.Dup(int(whole)) })
+	if err := errors.Join(err, dupErr); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = unix.Close(fd) })
 	limit := unix.NsecToTimeval(patience.Nanoseconds())
-	for _, err := range []error{
+	err = errors.Join(
 		unix.SetNonblock(fd, false),
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit),
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit),
-	} {
-		if err != nil {
-			b.Fatal(err)
-		}
+	)
+	if err != nil {
+		b.Fatal(err)
 	}
 	return rawConn(fd)
 }
@@ -70,17 +75,18 @@ func (c rawConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// call makes one of the two system calls.
+// call makes one of the two system calls. Go's scheduler interrupts one that waits for long, and
+// the kernel counts its time from the beginning then.
 func (c rawConn) call(number uintptr, p []byte) (int, error) {
+	began := time.Now()
 	for {
 		n, _, errno := unix.RawSyscall(number, uintptr(c), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
-		switch errno {
-		case 0:
+		switch {
+		case errno == 0:
 			return int(n), nil
-		case unix.EINTR:
-		case unix.EAGAIN:
+		case errno == unix.EAGAIN, errno == unix.EINTR && time.Since(began) > patience:
 			return 0, fmt.Errorf("no answer in %v", patience)
-		default:
+		case errno != unix.EINTR:
 			return 0, errno
 		}
 	}
