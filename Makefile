@@ -1,7 +1,7 @@
 # What there is to do here. `make run` and `make test` set up all that is missing.
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: build run test race lint fuzz bench batch steps simulation soak image relay-image ready clean help
+.PHONY: build run test test-examples race lint fuzz bench batch steps simulation soak image relay-image ready clean help
 
 MODELS    := ocr-line text-angle ./examples/own-model
 PYTHONS   := digits ocr demo
@@ -30,11 +30,16 @@ run: .cache/fetched ## serve ocr-line and make one real prediction
 	@exec bin/deepfn serve ocr-line --listen $(LISTEN) --log-level warn --try image=@examples/ocr-line/line.png
 
 test: ready ## every test
-	@for stack in $(STACKS); do echo "pytest with the stack $$stack"; \
-		(cd $(LAUNCHER) && $(CURDIR)/.cache/stack-$$stack/bin/python -m pytest) || exit 1; done
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(STACKS:%=test-stack-%) test-examples
+	$(TESTENV) go test -timeout 14m ./...
+
+test-stack-%: ready
+	@echo "pytest with the stack $*"
+	@cd $(LAUNCHER) && $(CURDIR)/.cache/stack-$*/bin/python -m pytest
+
+test-examples: ready
 	@while IFS=$$'\t' read -r model _ python; do echo "tests of $$model"; \
 		$$python -m unittest discover -q -s examples/$$model/tests || exit 1; done < .cache/pythons
-	$(TESTENV) go test -timeout 14m ./...
 
 race: ready ## every test under the race detector
 	$(TESTENV) go test -race -timeout 30m ./...

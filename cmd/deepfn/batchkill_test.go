@@ -221,11 +221,8 @@ func (b *killedBatch) killed(t *testing.T, dir string) (p *process, killed int) 
 		killed++
 		restart()
 	}
-	for range 60 { // each a minute at most
-		if p.batchStatus(at).State.Final() {
-			break
-		}
-		p.awaitRows(at, int64(b.chunk))
+	for !p.batchStatus(at).State.Final() {
+		p.awaitRows(at, int64(b.chunk)) // fails after a minute without
 	}
 	job := p.batchStatus(at)
 	if job.State != actions.JobDone || job.Progress == nil || job.Progress.Rows != int64(b.rows) {

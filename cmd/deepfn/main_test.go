@@ -61,6 +61,7 @@ type process struct {
 	code   int // once ended
 	stdout syncBuffer
 	stderr syncBuffer
+	told   bool // the end of stderr, after a failure
 }
 
 // serve starts deepfn serve on a free port and waits until it listens. The test's
@@ -152,7 +153,8 @@ func (p *process) stop() int {
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.ended
-	if p.t.Failed() {
+	if p.t.Failed() && !p.told {
+		p.told = true
 		log := p.stderr.String()
 		p.t.Logf("the end of the server's stderr:\n%s", log[max(0, len(log)-4000):])
 	}
