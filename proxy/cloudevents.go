@@ -199,7 +199,7 @@ func (s *Server) events(ctx context.Context, r *request, t *eventTarget) respons
 	if r.refused != nil {
 		return eventFailure(r.refused)
 	}
-	if err := r.isEncoded(); err != nil {
+	if err := r.isForeign(); err != nil {
 		return s.rejectEvent(ctx, r, t, err)
 	}
 	w := r.wishes()

@@ -80,7 +80,8 @@ func TestEventData(t *testing.T) {
 		}, status: 415, text: "echo has several arguments that are files (image, mask)"},
 		{name: "no event", r: structured("", ``), status: 400, text: "id"},
 		{name: "another version", r: binaryEvent("1", "", "", "Ce-Specversion", "2.0"), status: 400, text: "specversion"},
-		{name: "another format", r: eventRequest("/", "x", "Content-Type", "application/cloudevents+avro"), status: 400, text: "the body is no event in the JSON format"},
+		{name: "another format", r: eventRequest("/", "x", "Content-Type", "application/cloudevents+avro"), status: 415, text: "the event is in the format avro; send it in JSON"},
+		{name: "a batch in another format", r: eventRequest("/", "x", "Content-Type", "application/cloudevents-batch+xml"), status: 415, text: "the event is in the format xml"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inv := &fakeInvoker{}

@@ -266,6 +266,7 @@ func TestEventLines(t *testing.T) {
 		want       string
 	}{
 		{"rows", "{\"n\":1}\n\n  {\"n\": 2}\r\n{\"n\":3}", 200, "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n"},
+		{"a byte order mark", "\xef\xbb\xbf{\"n\":1}\n", 200, "{\"n\":1}\n"},
 		{"one fails", "{\"n\":1}\n{\"fail\":\"failed\"}\n", 200, "{\"n\":1}\n" + `{"error":"it is failed","code":"failed"}` + "\n"},
 		{"one is broken", "{\"n\":1}\n{\"n\":\n", 200, "{\"n\":1}\n{\"error\":"},
 		{"one is busy", "{\"n\":1}\n{\"fail\":\"busy\"}\n", 429, `{"error":"it is busy","code":"busy"}`},

@@ -10,17 +10,23 @@ import (
 	"github.com/deepfn/deepfn/actions/cloudevent"
 )
 
-// isEncoded says that the body is compressed, or in another way not what its media type says. No
-// body is undone here: its size would be known only afterwards.
-func (r *request) isEncoded() error {
-	coding := r.headerText("Content-Encoding")
-	if coding == "" || strings.EqualFold(coding, "identity") {
+// isForeign says that the body is compressed, or in another way not what its media type says, or
+// has events in another format than JSON. No body is undone here: its size would be known only
+// afterwards.
+func (r *request) isForeign() error {
+	e := &actions.Error{Code: actions.Unsupported, Status: http.StatusUnsupportedMediaType}
+	if coding := r.headerText("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		e.Msg = fmt.Sprintf("the body is encoded as %s; send it as it is, without Content-Encoding", short(coding))
+		return e
+	}
+	if cloudevent.ModeOfType(r.contentType) == cloudevent.None {
 		return nil
 	}
-	return &actions.Error{
-		Code: actions.Unsupported, Status: http.StatusUnsupportedMediaType,
-		Msg: fmt.Sprintf("the body is encoded as %s; send it as it is, without Content-Encoding", short(coding)),
+	if format := cloudevent.Format(r.contentType); format != "json" {
+		e.Msg = fmt.Sprintf("the event is in the format %s; send it in JSON, as %s, or in binary mode", short(format), cloudevent.StructuredType)
+		return e
 	}
+	return nil
 }
 
 // takeData takes the memory for data that were decoded, which do not lie in the body: those in

@@ -162,7 +162,7 @@ func (s *Server) fileArgument(ctx context.Context, c *call, m actions.Model, has
 // an object with error and code where there is none. An error that may go away is that of the
 // whole event, which then comes again.
 func (s *Server) predictLines(ctx context.Context, c *call, d *delivery, in *request) error {
-	data := d.event.Data
+	data := bytes.TrimPrefix(d.event.Data, []byte("\xef\xbb\xbf")) // as the rows of a batch
 	if n := bytes.Count(data, []byte("\n")) + 1; n > maxLines {
 		return actions.Errorf(actions.TooLarge, "the event has %d lines, the limit is %d; ask for a batch prediction", n, maxLines)
 	}

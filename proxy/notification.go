@@ -129,7 +129,7 @@ func (rec *s3Record) event() cloudevent.Event {
 
 // notices answers a request that is a notification of a bucket without an event around it.
 func (s *Server) notices(ctx context.Context, r *request, t *eventTarget, list []bucketNotice) response {
-	if err := r.isEncoded(); err != nil {
+	if err := r.isForeign(); err != nil {
 		return s.rejectEvent(ctx, r, t, err)
 	}
 	w := r.wishes()

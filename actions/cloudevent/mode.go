@@ -24,7 +24,7 @@ const prefix = "ce-"
 
 // ModeOf says how a message carries events. A message with some of the headers that an event
 // must have is Binary, so that it is told which are missing. A format that is not JSON, as
-// application/cloudevents+avro, is Structured, and refused when it is parsed.
+// application/cloudevents+avro, is Structured; see Format.
 func ModeOf(contentType string, header Header) Mode {
 	if mode := ModeOfType(contentType); mode != None {
 		return mode
@@ -53,6 +53,17 @@ func ModeOfType(contentType string) Mode {
 		return Structured
 	}
 	return None
+}
+
+// Format is the format of the events in a Structured or Batched message, as the suffix of its media
+// type says (RFC 6839): "json", which is the only one that is read here, also without a suffix.
+func Format(contentType string) string {
+	media, _, _ := strings.Cut(contentType, ";")
+	_, format, _ := strings.Cut(media, "+")
+	if format = strings.ToLower(strings.TrimSpace(format)); format == "" {
+		return "json"
+	}
+	return format
 }
 
 // hasPrefixFold is strings.HasPrefix for text whose case means nothing.

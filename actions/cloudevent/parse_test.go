@@ -229,6 +229,18 @@ func TestParseBinary(t *testing.T) {
 	}
 }
 
+func TestFormat(t *testing.T) {
+	for contentType, want := range map[string]string{
+		"application/cloudevents": "json", "application/cloudevents; charset=utf-8": "json",
+		"application/cloudevents+JSON ; charset=utf-8": "json", "application/cloudevents-batch+json": "json",
+		"application/cloudevents+avro": "avro", "application/cloudevents-batch+xml; a=b+json": "xml",
+	} {
+		if got := cloudevent.Format(contentType); got != want {
+			t.Errorf("%s: got %q, want %q", contentType, got, want)
+		}
+	}
+}
+
 func TestModeOf(t *testing.T) {
 	for _, test := range []struct {
 		contentType, header string

@@ -73,6 +73,11 @@ const ownTypes = "dev.deepfn."
 // would look at one of them only. A function's answer goes to the same Broker, with the extensions of the
 // event, so a Trigger that names no type gets no answers of deepfn's: they would go round for ever.
 func filters(t wish.Trigger) (*eventingv1.TriggerFilter, []eventingv1.SubscriptionsAPIFilter, error) {
+	for name, value := range t.Attributes {
+		if value == "" {
+			return nil, nil, actions.Errorf(actions.Invalid, "--on %s=: say which; no event has an attribute that is empty", name)
+		}
+	}
 	kind := t.Attributes["type"]
 	if (kind == cloudevent.Prediction || kind == cloudevent.Failure) && t.Attributes["source"] == "" && t.SQL == "" {
 		return nil, nil, actions.Errorf(actions.Invalid, "--on type=%s: the function would get its own answers, too; say whose with source=…", kind)
@@ -169,6 +174,9 @@ func binding(d wish.Deployment, namespace string) (*sourcesv1.SinkBinding, error
 	b.Spec.Sink = sink
 	b.Spec.Subject = tracker.Reference{APIVersion: servingv1.SchemeGroupVersion.String(), Kind: "Service", Name: d.Name}
 	if len(d.Overrides) > 0 {
+		if _, err := cloudevent.Overrides(d.Overrides); err != nil {
+			return nil, actions.Errorf(actions.Invalid, "--ce-override: %w", err)
+		}
 		b.Spec.CloudEventOverrides = &pkgduckv1.CloudEventOverrides{Extensions: d.Overrides}
 	}
 	return b, nil

@@ -178,10 +178,12 @@ func TestRefused(t *testing.T) {
 		{"much code", func(d *wish.Deployment) { d.Code = &wish.Code{File: "a.py", Data: make([]byte, wish.MaxCode+1)} }, "1008", actions.TooLarge},
 		{"delivery of nothing", func(d *wish.Deployment) { d.Delivery.Retry = new(1) }, "say which with --on", actions.Invalid},
 		{"overrides of nothing", func(d *wish.Deployment) { d.Overrides = map[string]string{"a": "b"} }, "--ce-override is for", actions.Invalid},
+		{"override of an attribute", func(d *wish.Deployment) { d.Sink, d.Overrides = "broker:x", map[string]string{"Subject": "b"} }, "--ce-override: ", actions.Invalid},
 		{"class of nothing", func(d *wish.Deployment) { d.Broker.Class = "Kafka" }, "--create-broker", actions.Invalid},
 		{"sink", func(d *wish.Deployment) { d.Sink = "kafka:x" }, "--sink kafka:x: want broker:NAME", actions.Invalid},
 		{"sink without a name", func(d *wish.Deployment) { d.Sink = "broker:" }, "want broker:NAME", actions.Invalid},
 		{"attribute", func(d *wish.Deployment) { d.Triggers = []wish.Trigger{{Attributes: map[string]string{"Type": "x"}}} }, "--on", actions.Invalid},
+		{"attribute of nothing", func(d *wish.Deployment) { d.Triggers = []wish.Trigger{{Attributes: map[string]string{"type": ""}}} }, "--on type=", actions.Invalid},
 		{"expression", func(d *wish.Deployment) { d.Triggers = []wish.Trigger{{SQL: "type LIKE"}} }, "--on", actions.Invalid},
 		{"its own answers", func(d *wish.Deployment) {
 			d.Triggers = []wish.Trigger{{Attributes: map[string]string{"type": "dev.deepfn.prediction"}}}

@@ -94,20 +94,11 @@ func parseOverrides(text string) ([]cloudevent.Attribute, error) {
 	if err := json.Unmarshal([]byte(text), &overrides); err != nil {
 		return nil, fmt.Errorf(`sink: K_CE_OVERRIDES: want {"extensions": {"name": "value"}}: %w`, err)
 	}
-	probe := cloudevent.Event{ID: "1", Source: "/", Type: "overrides"}
-	for name, value := range overrides.Extensions {
-		probe.Extensions = append(probe.Extensions, cloudevent.Attribute{Name: name, Value: value})
-	}
-	if err := probe.Validate(); err != nil {
+	extensions, err := cloudevent.Overrides(overrides.Extensions)
+	if err != nil {
 		return nil, fmt.Errorf("sink: K_CE_OVERRIDES: %w", err)
 	}
-	slices.SortFunc(probe.Extensions, func(a, b cloudevent.Attribute) int {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
-	return probe.Extensions, nil
+	return extensions, nil
 }
 
 // withOverrides are the extensions of an event with others in the place of those of their name.

@@ -107,7 +107,7 @@ const (
 
 func TestSend(t *testing.T) {
 	p := &place{}
-	s := newSink(t, Config{URL: own, Transport: p, Overrides: `{"extensions":{"color":"blue","cluster":"1"}}`})
+	s := newSink(t, Config{URL: own, Transport: p, Overrides: `{"extensions":{"Color":"blue","cluster":"1"}}`})
 	e := event()
 	e.SetExtension("traceparent", "00-1-2-01")
 	if err := s.Send(t.Context(), "", e); err != nil {
@@ -525,7 +525,7 @@ func TestNewRefuses(t *testing.T) {
 		{"a scheme", Config{URL: "ftp://sink/"}, "the sink"},
 		{"a dead-letter sink", Config{DeadLetter: "http://"}, "the dead-letter sink"},
 		{"overrides that are no JSON", Config{Overrides: "{"}, "K_CE_OVERRIDES"},
-		{"an override with a bad name", Config{Overrides: `{"extensions":{"My-Ext":"1"}}`}, "My-Ext"},
+		{"an override with a bad name", Config{Overrides: `{"extensions":{"My-Ext":"1"}}`}, "my-ext"},
 		{"an override of an attribute", Config{Overrides: `{"extensions":{"subject":"1"}}`}, "subject"},
 		{"certificates", Config{CACerts: "none"}, "K_CA_CERTS"},
 	} {
