@@ -151,7 +151,7 @@ func (t *task) columns(ctx context.Context, n next, outcomes []outcome) (*rows.S
 	if len(answers) == 0 {
 		return nil, nil
 	}
-	schema, err := rows.Infer(answers, t.rec.Batch.Output)
+	schema, err := rows.Infer(answers, &t.rec.Batch)
 	if err != nil {
 		return nil, err
 	}

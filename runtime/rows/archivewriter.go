@@ -37,7 +37,8 @@ func (t *tarWriter) Write(a Answer) error {
 
 func (t *tarWriter) Close() error { return t.out.Close() }
 
-// A zipWriter writes a zip of files that have no time.
+// A zipWriter writes a zip of files that are all of the first day that a zip can tell. Without a
+// time they were of a day and a month 0, which is no date.
 type zipWriter struct {
 	out   *zip.Writer
 	files *Files
@@ -55,7 +56,7 @@ func (z *zipWriter) Write(a Answer) error {
 	if err != nil {
 		return err
 	}
-	h := zip.FileHeader{Name: file.Filename, Method: zip.Deflate}
+	h := zip.FileHeader{Name: file.Filename, Method: zip.Deflate, Modified: time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)}
 	h.SetMode(0o644)
 	if isPacked(file.ContentType) {
 		h.Method = zip.Store

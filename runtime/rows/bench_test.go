@@ -169,7 +169,7 @@ func once(b *testing.B, store *memory, batch *actions.Batch, out actions.BatchOu
 			b.Fatal(err)
 		}
 		if schema == nil {
-			if schema, err = rows.Infer([]rows.Answer{{Row: &part.Rows[0], Data: answer}}, out); err != nil {
+			if schema, err = rows.Infer([]rows.Answer{{Row: &part.Rows[0], Data: answer}}, &actions.Batch{Output: out}); err != nil {
 				b.Fatal(err)
 			}
 		}

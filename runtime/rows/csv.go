@@ -155,12 +155,12 @@ func (t *table) next(a *arena, r *Row) (int64, error) {
 		r.Err = actions.Errorf(actions.Invalid, "the row has %d cells, but there are %d columns", rec.cells, len(t.names))
 	default:
 		rec.json = append(rec.json, '}')
-		r.Columns = a.copy(rec.json)
+		r.Columns, r.names = a.copy(rec.json), t.names
 		if t.key >= 0 {
 			r.Key = json.RawMessage("null")
 		}
 		if rec.keyEnd > 0 {
-			r.Key = r.Columns[rec.keyStart:rec.keyEnd:rec.keyEnd]
+			r.Key = csvKey(r.Columns[rec.keyStart:rec.keyEnd:rec.keyEnd])
 		}
 	}
 	return n, nil

@@ -33,7 +33,8 @@ func newParquetWriter(w io.Writer, c *cells) *parquetWriter {
 		node := parquet.Compressed(parquet.Optional(nodeOf(column.Type)), &parquet.Snappy)
 		root.Group[column.Name] = node
 		root.fields = append(root.fields, &orderedField{Node: node, name: column.Name})
-		if column.Type == stringType || column.Type == jsonType {
+		switch column.Type {
+		case stringType, jsonType, textType:
 			options = append(options, parquet.SkipPageBounds(column.Name))
 		}
 	}
@@ -53,7 +54,7 @@ func nodeOf(t string) parquet.Node {
 		return parquet.Leaf(parquet.Int64Type)
 	case numberType:
 		return parquet.Leaf(parquet.DoubleType)
-	case stringType:
+	case stringType, textType:
 		return parquet.String()
 	}
 	return parquet.JSON()
@@ -122,26 +123,37 @@ func (p *parquetWriter) Close() error {
 	return p.out.Close()
 }
 
-// parquetValue is a JSON value in a column, null where there is none.
+// parquetValue is a JSON value in a column, null where there is none. It is never another value: the
+// error is Invalid.
 func parquetValue(c column, value json.RawMessage) (parquet.Value, error) {
 	if value == nil {
 		return parquet.NullValue(), nil
 	}
+	isText := value[0] == '"'
+	switch {
+	case isText && (c.Type == textType || c.Type == stringType):
+		return parquet.ByteArrayValue([]byte(text(value))), nil
+	case c.Type == textType || c.Type == jsonType:
+		return parquet.ByteArrayValue(value), nil
+	}
 	is := typeOf(value)
 	switch {
-	case c.Type == jsonType:
-		return parquet.ByteArrayValue(value), nil
-	case c.Type == stringType && is == stringType:
-		return parquet.ByteArrayValue([]byte(text(value))), nil
 	case c.Type == booleanType && is == booleanType:
 		return parquet.BooleanValue(value[0] == 't'), nil
-	case c.Type == integerType && is == integerType:
+	case c.Type == integerType && (is == integerType || is == longType):
 		n, _ := strconv.ParseInt(string(value), 10, 64) // that it is one, typeOf has said
 		return parquet.Int64Value(n), nil
 	case c.Type == numberType && (is == integerType || is == numberType):
-		if f, err := strconv.ParseFloat(string(value), 64); err == nil {
-			return parquet.DoubleValue(f), nil
-		}
+		f, _ := strconv.ParseFloat(string(value), 64)
+		return parquet.DoubleValue(f), nil
 	}
-	return parquet.Value{}, actions.Errorf(actions.Invalid, "the column %.100q of the output is of the type %s, as the first rows have it, and %.100s is none", c.Name, c.Type, value)
+	return parquet.Value{}, actions.Errorf(actions.Invalid, "the column %.100q of the output is of the type %s, as the first rows have it, and %.100s is none", c.Name, described(c.Type), value)
+}
+
+// described is a type as people are told it.
+func described(t string) string {
+	if t == numberType {
+		return "number (a float of 64 bits)"
+	}
+	return t
 }

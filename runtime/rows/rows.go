@@ -36,6 +36,9 @@ type Row struct {
 	// Err says that the row cannot be read, an *actions.Error Invalid; it has a Number and a
 	// Key all the same.
 	Err error
+
+	// names are the columns of a CSV, also those without a value here; nil of all other inputs.
+	names [][]byte
 }
 
 // A Limit bounds a Part: the most rows, and the bytes of input after which no further row

@@ -2,7 +2,7 @@ package rows
 
 import (
 	"encoding/json"
-	"strconv"
+	"strings"
 
 	"github.com/deepfn/deepfn/actions"
 )
@@ -14,13 +14,20 @@ const (
 	numberType  = "number"  // a float of 64 bits
 	stringType  = "string"
 	jsonType    = "json" // any other value, as its JSON
+	textType    = "text" // any value as text: a string as it is, every other as its JSON
 )
+
+// longType is the type of whole numbers of 64 bits of which a float would hold some not exactly.
+// In a Schema it is integerType.
+const longType = "long"
 
 // The sources of a column.
 const (
 	fromKey        = "key"
 	fromInput      = "input"
+	fromOther      = "input_other" // all columns of the input that the Schema has no column for
 	fromPrediction = "prediction"
+	fromAnswer     = "answer" // the whole answer
 )
 
 // A Schema is the columns of a CSV or Parquet output, the same in all its parts. As JSON it is
@@ -33,7 +40,7 @@ type Schema struct {
 type column struct {
 	Name string `json:"name"`
 	// From says what it is of, Member which part of that: a column of the input, a member of
-	// the answer. An empty one of a prediction is the whole answer.
+	// the answer. Both may be called "".
 	From   string `json:"from"`
 	Member string `json:"member,omitempty"`
 	Type   string `json:"type"`
@@ -48,29 +55,34 @@ func (s *Schema) UnmarshalJSON(data []byte) error { return json.Unmarshal(data, 
 // maxOutputColumns is how many columns an output may have.
 const maxOutputColumns = 2000
 
-// Infer finds the columns of an output in the first answers: the key, the columns of the input that
-// are joined, and the members of the answers, if all of them are objects; else the answer is one
-// column. A column is of the type that all its values have, else it is JSON; every value may
-// be absent. The error is Invalid: there are no answers, or too many columns.
-func Infer(all []Answer, out actions.BatchOutput) (*Schema, error) {
+// Infer finds the columns of a batch's output in the first answers: the key, the columns of the
+// input that are joined, and the members of the answers, if all of them are objects; else the
+// answer is one column. A column of answers is of the type that all its values have, else it
+// is JSON; every value may be absent. The key, unless it is the number of the row, and what is
+// joined is text, so that no later row can be of another type. The error is Invalid: there are
+// no answers, or too many columns.
+func Infer(all []Answer, b *actions.Batch) (*Schema, error) {
+	out := b.Output
 	if len(all) == 0 {
 		return nil, invalid("output.format", "is %s, whose columns are those of the first answers, but there are none: look at the errors, or take ndjson", Format(out))
 	}
 	f := finder{answers: newAnswers(out), index: map[column]int{}, taken: map[string]bool{}}
-	f.see(fromKey, "", nil)
-	for i := range all {
-		f.see(fromKey, "", all[i].Row.Key)
-		f.answers.columns(all[i].Row, func(name string, value json.RawMessage) {
-			f.see(fromInput, name, value)
-		})
+	if b.Input.Key == "" && all[0].Row.File == nil {
+		f.see(fromKey, "", integerType)
+	} else {
+		f.see(fromKey, "", textType)
 	}
+	f.inputs(all, b)
 	f.predictions(all)
 	if len(f.columns) > maxOutputColumns {
-		return nil, invalid("output.format", "is %s, but the answers have %d members, and there are %d columns at most: select some, or take ndjson", Format(out), len(f.columns), maxOutputColumns)
+		return nil, invalid("output.format", "is %s, which would have %d columns, and there are %d at most: select or join fewer, or take ndjson", Format(out), len(f.columns), maxOutputColumns)
 	}
 	for i := range f.columns {
-		if f.columns[i].Type == "" {
+		switch f.columns[i].Type {
+		case "":
 			f.columns[i].Type = jsonType
+		case longType:
+			f.columns[i].Type = integerType
 		}
 	}
 	return &Schema{columns: f.columns}, nil
@@ -82,6 +94,41 @@ type finder struct {
 	columns []column
 	index   map[column]int // by From and Member
 	taken   map[string]bool
+}
+
+// inputs finds the columns of the input: those that are joined by name in any case, and of "*" all
+// that there are. Where later rows may have others, there is one for these.
+func (f *finder) inputs(all []Answer, b *actions.Batch) {
+	for _, l := range f.answers.join {
+		f.see(fromInput, l.path, textType)
+	}
+	if !f.answers.joinAll {
+		return
+	}
+	var last [][]byte
+	for i := range all {
+		if names := all[i].Row.names; len(names) > 0 && (len(last) == 0 || &names[0] != &last[0]) {
+			f.header(names)
+			last = names
+		}
+		f.answers.columns(all[i].Row, func(name string, _ json.RawMessage) { f.see(fromInput, name, textType) })
+	}
+	isOpen := all[0].Row.names == nil && b.Input.Format != actions.Parquet
+	if all[0].Row.File == nil && (isOpen || strings.HasSuffix(b.Input.URL, "/")) {
+		f.see(fromOther, "", jsonType)
+	}
+}
+
+// header finds the columns of a CSV, of which the first rows may have nothing.
+func (f *finder) header(names [][]byte) {
+	for _, quoted := range names {
+		if quoted == nil {
+			continue
+		}
+		if name := text(quoted[:len(quoted)-1]); !f.answers.isJoined([]byte(name)) {
+			f.see(fromInput, name, textType)
+		}
+	}
 }
 
 // predictions finds the columns of the answers.
@@ -99,27 +146,27 @@ func (f *finder) predictions(all []Answer) {
 		whole = whole || value != nil && value[0] != '{'
 	}
 	for _, l := range f.answers.selected {
-		f.see(fromPrediction, l.path, nil)
+		f.see(fromPrediction, l.path, "")
 	}
 	for _, value := range objects {
 		switch {
 		case value == nil:
 		case whole:
-			f.see(fromPrediction, "", value)
+			f.see(fromAnswer, "", typeOf(value))
 		default:
 			members(value, func(name []byte, value json.RawMessage) bool {
-				f.see(fromPrediction, string(name), value)
+				f.see(fromPrediction, string(name), typeOf(value))
 				return true
 			})
 		}
 	}
-	if f.columns[len(f.columns)-1].From != fromPrediction {
-		f.see(fromPrediction, "", nil) // the answers are objects without members
+	if last := f.columns[len(f.columns)-1].From; last != fromPrediction && last != fromAnswer {
+		f.see(fromAnswer, "", "") // the answers are objects without members
 	}
 }
 
-// see notes a value of a column.
-func (f *finder) see(from, member string, value json.RawMessage) {
+// see notes that a column has a value of a type.
+func (f *finder) see(from, member, is string) {
 	id := column{From: from, Member: member}
 	i, ok := f.index[id]
 	if !ok {
@@ -128,20 +175,25 @@ func (f *finder) see(from, member string, value json.RawMessage) {
 		c := column{Name: f.name(from, member), From: from, Member: member}
 		f.columns = append(f.columns, c)
 	}
-	f.columns[i].Type = both(f.columns[i].Type, typeOf(value))
+	f.columns[i].Type = both(f.columns[i].Type, is)
 }
 
-// name is what a column is called: as what it is of, with a word before it if that is taken.
+// name is what a column is called: as what it is of, with a word before it if that is taken or
+// nothing.
 func (f *finder) name(from, member string) string {
-	name := member
-	if name == "" {
-		name = from
+	name, before := member, from+"_"
+	switch from {
+	case fromKey:
+		name = keyColumn
+	case fromInput:
+		name = inputName(member)
+	case fromOther:
+		name, before = fromOther, "input_"
+	case fromAnswer:
+		name = predictionColumn
 	}
-	if from == fromInput {
-		name = inputName(name)
-	}
-	for f.taken[name] {
-		name = from + "_" + name
+	for name == "" || f.taken[name] {
+		name = before + name
 	}
 	f.taken[name] = true
 	return name
@@ -162,10 +214,7 @@ func typeOf(value json.RawMessage) string {
 	case '{', '[':
 		return jsonType
 	}
-	if _, err := strconv.ParseInt(string(value), 10, 64); err == nil {
-		return integerType
-	}
-	return numberType
+	return numberType64(value)
 }
 
 // both is the type that has the values of both.
@@ -175,7 +224,12 @@ func both(a, b string) string {
 		return a
 	case a == "":
 		return b
-	case a == integerType && b == numberType || a == numberType && b == integerType:
+	}
+	pair := [2]string{min(a, b), max(a, b)}
+	switch pair {
+	case [2]string{integerType, longType}:
+		return longType
+	case [2]string{integerType, numberType}:
 		return numberType
 	}
 	return jsonType

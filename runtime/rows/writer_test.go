@@ -10,6 +10,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -72,7 +73,7 @@ func schema(t *testing.T, out actions.BatchOutput, all []rows.Answer) *rows.Sche
 	if out.Format != actions.CSV && out.Format != actions.Parquet {
 		return nil
 	}
-	inferred, err := rows.Infer(all[:min(2, len(all))], out)
+	inferred, err := rows.Infer(all[:min(2, len(all))], &actions.Batch{Output: out})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +150,7 @@ func TestWriteCSV(t *testing.T) {
 		"answers": {want: "key,label,scores,n\n0,cat,\"{\"\"cat\"\":0.9,\"\"dog\"\":1}\",1\n1,\"\",,\n2,,,2\n"},
 		"all joined": {
 			out:  actions.BatchOutput{Join: []string{"*"}, Select: []string{"scores.dog", "label"}},
-			want: "key,id,x,input_key,scores.dog,label\n0,a,1,k,1,cat\n1,\"b, \"\"c\"\"\n\",2.5,,,\"\"\n2,,,,,\n",
+			want: "key,id,x,input_key,input_other,scores.dog,label\n0,a,1,k,,1,cat\n1,\"b, \"\"c\"\"\n\",2.5,,,,\"\"\n2,,,,,,\n",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -198,8 +199,8 @@ func TestWriteParquet(t *testing.T) {
 	data, refused := write(t, out, answers())
 	s := open(t, storeOf("s3://b/x.parquet", []byte(data)), actions.BatchInput{URL: "s3://b/x.parquet"})
 	all, _ := readAll(t, s, whole())
-	want := `0 0 {"key":0,"id":"a","x":1.0,"label":"cat","scores":{"cat":0.9,"dog":1},"n":1}
-1 1 {"key":1,"id":"b, \"c\"\n","x":2.5,"label":"","scores":null,"n":null}
+	want := `0 0 {"key":0,"id":"a","x":"1","label":"cat","scores":{"cat":0.9,"dog":1},"n":1}
+1 1 {"key":1,"id":"b, \"c\"\n","x":"2.5","label":"","scores":null,"n":null}
 2 2 {"key":2,"id":null,"x":null,"label":null,"scores":null,"n":2}
 `
 	if diff := cmp.Diff(want, show(all)); diff != "" || len(refused) > 0 {
@@ -275,6 +276,9 @@ func zipNames(t *testing.T, data string) (names []string) {
 		t.Fatal(err)
 	}
 	for _, f := range r.File {
+		if want := time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC); !f.Modified.Equal(want) || f.ModifiedDate != 1<<5|1 { //nolint:staticcheck // what old programs read
+			t.Errorf("%s: got the time %v, day %#x, want %v", f.Name, f.Modified, f.ModifiedDate, want) //nolint:staticcheck // the same
+		}
 		names = append(names, f.Name)
 	}
 	return names
@@ -313,9 +317,10 @@ func TestCheck(t *testing.T) {
 }
 
 func TestInfer(t *testing.T) {
-	row := &rows.Row{Key: json.RawMessage("0"), Columns: json.RawMessage(`{"label":1}`)}
+	row := &rows.Row{Key: json.RawMessage("0"), Columns: json.RawMessage(`{"label":1,"":2}`)}
 	for name, test := range map[string]struct {
 		data []string
+		key  string
 		out  actions.BatchOutput
 		want string
 	}{
@@ -323,15 +328,21 @@ func TestInfer(t *testing.T) {
 		"values":         {data: []string{`1`, `2.5`}, want: "key:integer prediction:number"},
 		"mixed":          {data: []string{`{"a":1}`, `2`}, want: "key:integer prediction:json"},
 		"empty objects":  {data: []string{`{}`}, want: "key:integer prediction:json"},
-		"names that are": {data: []string{`{"key":1,"label":2,"prediction_key":3}`}, out: actions.BatchOutput{Join: []string{"*"}}, want: "key:integer label:integer prediction_key:integer prediction_label:integer prediction_prediction_key:integer"},
+		"names that are": {
+			data: []string{`{"key":1,"label":2,"prediction_key":3,"":4,"prediction_":5}`}, out: actions.BatchOutput{Join: []string{"*"}},
+			want: "key:integer label:text input_:text input_other:json prediction_key:integer prediction_label:integer prediction_prediction_key:integer prediction_:integer prediction_prediction_:integer",
+		},
 		"selected":       {data: []string{`{"a":1}`}, out: actions.BatchOutput{Select: []string{"b.c", "a"}}, want: "key:integer b.c:json a:integer"},
+		"a column":       {data: []string{`1`}, key: "label", out: actions.BatchOutput{Join: []string{"none", "label"}}, want: "key:text none:text label:text prediction:integer"},
+		"a whole number": {data: []string{`9007199254740993`, `0.5`, `7`}, want: "key:integer prediction:json"},
+		"long ones":      {data: []string{`9007199254740993`, `7`, `-9223372036854775808`}, want: "key:integer prediction:integer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var all []rows.Answer
 			for _, data := range test.data {
 				all = append(all, rows.Answer{Row: row, Data: []byte(data)})
 			}
-			s, err := rows.Infer(all, test.out)
+			s, err := rows.Infer(all, &actions.Batch{Input: actions.BatchInput{Key: test.key}, Output: test.out})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -352,7 +363,7 @@ func TestInfer(t *testing.T) {
 			}
 		})
 	}
-	if _, err := rows.Infer(nil, actions.BatchOutput{Format: actions.CSV}); actions.CodeOf(err) != actions.Invalid {
+	if _, err := rows.Infer(nil, &actions.Batch{Output: actions.BatchOutput{Format: actions.CSV}}); actions.CodeOf(err) != actions.Invalid {
 		t.Errorf("of no answers: got %v, want Invalid", err)
 	}
 }
