@@ -171,10 +171,10 @@ func TestNumbers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var all []rows.Answer
 			want := ""
-			for _, value := range strings.Fields(test.values) {
+			for value := range strings.FieldsSeq(test.values) {
 				all = append(all, rows.Answer{Row: &rows.Row{Key: json.RawMessage("0")}, Data: []byte(`{"n":` + value + `}`)})
 			}
-			for _, value := range strings.Fields(test.want) {
+			for value := range strings.FieldsSeq(test.want) {
 				want += `{"key":0,"n":` + value + "}\n"
 			}
 			got, refused := table(t, &actions.Batch{Output: actions.BatchOutput{Format: actions.Parquet}}, all)

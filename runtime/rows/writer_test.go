@@ -276,8 +276,8 @@ func zipNames(t *testing.T, data string) (names []string) {
 		t.Fatal(err)
 	}
 	for _, f := range r.File {
-		if want := time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC); !f.Modified.Equal(want) || f.ModifiedDate != 1<<5|1 { //nolint:staticcheck // what old programs read
-			t.Errorf("%s: got the time %v, day %#x, want %v", f.Name, f.Modified, f.ModifiedDate, want) //nolint:staticcheck // the same
+		if want := time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC); !f.Modified.Equal(want) || f.ModifiedDate != 1<<5|1 {
+			t.Errorf("%s: got the time %v, day %#x, want %v", f.Name, f.Modified, f.ModifiedDate, want)
 		}
 		names = append(names, f.Name)
 	}
@@ -324,10 +324,10 @@ func TestInfer(t *testing.T) {
 		out  actions.BatchOutput
 		want string
 	}{
-		"types":          {data: []string{`{"a":1,"b":1,"c":true,"d":"x","e":null,"f":[1]}`, `{"a":2,"b":1.5,"c":1,"d":null,"g":1e3}`}, want: `key:integer a:integer b:number c:json d:string e:json f:json g:number`},
-		"values":         {data: []string{`1`, `2.5`}, want: "key:integer prediction:number"},
-		"mixed":          {data: []string{`{"a":1}`, `2`}, want: "key:integer prediction:json"},
-		"empty objects":  {data: []string{`{}`}, want: "key:integer prediction:json"},
+		"types":         {data: []string{`{"a":1,"b":1,"c":true,"d":"x","e":null,"f":[1]}`, `{"a":2,"b":1.5,"c":1,"d":null,"g":1e3}`}, want: `key:integer a:integer b:number c:json d:string e:json f:json g:number`},
+		"values":        {data: []string{`1`, `2.5`}, want: "key:integer prediction:number"},
+		"mixed":         {data: []string{`{"a":1}`, `2`}, want: "key:integer prediction:json"},
+		"empty objects": {data: []string{`{}`}, want: "key:integer prediction:json"},
 		"names that are": {
 			data: []string{`{"key":1,"label":2,"prediction_key":3,"":4,"prediction_":5}`}, out: actions.BatchOutput{Join: []string{"*"}},
 			want: "key:integer label:text input_:text input_other:json prediction_key:integer prediction_label:integer prediction_prediction_key:integer prediction_:integer prediction_prediction_:integer",
