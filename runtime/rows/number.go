@@ -3,6 +3,7 @@ package rows
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"strconv"
 )
 
@@ -13,16 +14,21 @@ const maxSignificant = 800
 // numberType64 is the type of a number: of 64 bits as a whole number or a float if that holds
 // it, else JSON, which has all its digits.
 func numberType64(value json.RawMessage) string {
-	whole := !bytes.ContainsAny(value, ".eE")
+	whole, short := true, len(value) <= 15
+	for _, c := range value {
+		whole = whole && c != '.' && c|0x20 != 'e'
+		short = short && c|0x20 != 'e'
+	}
+	held := short || isHeld(value, whole) // a float holds all of 15 digits
 	if whole {
 		if _, err := strconv.ParseInt(string(value), 10, 64); err == nil {
-			if isHeld(value, whole) {
+			if held {
 				return integerType
 			}
 			return longType
 		}
 	}
-	if isHeld(value, whole) {
+	if held {
 		return numberType
 	}
 	return jsonType
@@ -35,8 +41,6 @@ func isHeld(value json.RawMessage, whole bool) bool {
 	switch {
 	case len(digits) == 0:
 		return true // 0
-	case len(digits) <= 15 && whole:
-		return true
 	case len(digits) > maxSignificant:
 		return false
 	}
@@ -44,11 +48,8 @@ func isHeld(value json.RawMessage, whole bool) bool {
 	if err != nil {
 		return false // too large
 	}
-	if f < 0 {
-		f = -f
-	}
 	var space [32]byte
-	back := strconv.AppendFloat(space[:0], f, 'e', len(digits)-1, 64) // d.ddde±dd
+	back := strconv.AppendFloat(space[:0], math.Abs(f), 'e', len(digits)-1, 64) // d.ddde±dd
 	return back[0] == digits[0] && (len(digits) == 1 || bytes.Equal(back[2:len(digits)+1], digits[1:]))
 }
 
