@@ -71,6 +71,10 @@ type BatchInput struct {
 	Key string `json:"key,omitempty"`
 	// Delimiter is what separates the columns of CSV. The default is a comma, a tab for .tsv.
 	Delimiter string `json:"delimiter,omitempty"`
+	// Text are columns of CSV whose cells are texts as they are written, also empty ones and
+	// those that look like numbers. The default are the columns of arguments that the model
+	// says are texts, in which an empty cell is absent where the argument is optional.
+	Text []string `json:"text,omitempty"`
 }
 
 // A BatchOutput is where the answers go.

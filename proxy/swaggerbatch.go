@@ -59,6 +59,7 @@ func batchSchema() fields {
 			"url":    textSchema("An object, or all below a prefix, which ends in a slash: file, s3, gs or azblob."),
 			"format": format("told by the name"), "match": textSchema("A pattern that names have to match."),
 			"key": textSchema("The column that says in the output which row it was."), "delimiter": textSchema("What separates the columns of CSV."),
+			"text": textsSchema("Columns of CSV that are texts; the default are those of arguments that are texts."),
 		}, "url"),
 		"output": objectSchema(fields{
 			"url":    textSchema("A prefix, which ends in a slash, and which nothing else uses."),

@@ -215,15 +215,16 @@ func TestBatchRefused(t *testing.T) {
 	w := newBatchWorld(t, 1)
 	p := w.serve()
 	for body, want := range map[string]string{
-		`{"input":"file:///etc/hostname","output":"file://` + w.dir + `/out/"}`:                     "403 --allow-url",
-		`{"input":"file://` + w.dir + `/rows.ndjson","output":"file:///etc/out/"}`:                  "403 --allow-url",
-		`{"input":"file://` + w.dir + `/none.ndjson","output":"file://` + w.dir + `/out/"}`:         "404 none.ndjson",
-		`{"input":"file://` + w.dir + `/rows.ndjson","output":"file://` + w.dir + `/out"}`:          "400 ends in a slash",
-		w.batch("rows.ndjson", "out", `,"through":"openwhisk:/guest/x"`):                            "403 --batch-through",
-		w.batch("rows.ndjson", "out", `,"sink":"http://127.0.0.1:1/"`):                              "403 ",
-		strings.Replace(w.batch("rows.ndjson", "out", ""), `"input"`, `"model":"other","input"`, 1): "400 leave the member model out",
-		strings.Replace(w.batch("rows.ndjson", "out", ""), `"input"`, `"inputs":[],"input"`, 1):     `400 unknown key \"inputs\"`,
-		strings.Replace(w.batch("rows.ndjson", "out", ""), `"input"`, `"chunk_rows":-1,"input"`, 1): "400 chunk_rows",
+		`{"input":"file:///etc/hostname","output":"file://` + w.dir + `/out/"}`:                                "403 --allow-url",
+		`{"input":"file://` + w.dir + `/rows.ndjson","output":"file:///etc/out/"}`:                             "403 --allow-url",
+		`{"input":"file://` + w.dir + `/none.ndjson","output":"file://` + w.dir + `/out/"}`:                    "404 none.ndjson",
+		`{"input":"file://` + w.dir + `/rows.ndjson","output":"file://` + w.dir + `/out"}`:                     "400 ends in a slash",
+		w.batch("rows.ndjson", "out", `,"through":"openwhisk:/guest/x"`):                                       "403 --batch-through",
+		w.batch("rows.ndjson", "out", `,"sink":"http://127.0.0.1:1/"`):                                         "403 ",
+		strings.Replace(w.batch("rows.ndjson", "out", ""), `"key"`, `"format":"ndjson","text":["x"],"key"`, 1): "422 is for csv alone",
+		strings.Replace(w.batch("rows.ndjson", "out", ""), `"input"`, `"model":"other","input"`, 1):            "400 leave the member model out",
+		strings.Replace(w.batch("rows.ndjson", "out", ""), `"input"`, `"inputs":[],"input"`, 1):                `400 unknown key \"inputs\"`,
+		strings.Replace(w.batch("rows.ndjson", "out", ""), `"input"`, `"chunk_rows":-1,"input"`, 1):            "400 chunk_rows",
 	} {
 		status, words, _ := strings.Cut(want, " ")
 		if r := p.mustPost(batchRoute, jsonMedia, []byte(body)); fmt.Sprint(r.status) != status || !strings.Contains(r.body, words) {

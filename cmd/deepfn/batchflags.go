@@ -33,6 +33,7 @@ func (b *batchFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&in.Match, "match", "", "pattern that names in a folder or an archive have to match, such as *.png")
 	f.StringVar(&in.Key, "key", "", "column that says in the output which row it was (default: the number of the row)")
 	f.StringVar(&in.Delimiter, "delimiter", "", "what separates the columns of CSV (default: a comma, a tab for .tsv)")
+	f.StringSliceVar(&in.Text, "text", nil, "columns of CSV that are texts, whatever they look like (default: those of arguments that are texts)")
 	f.StringVar(&out.Format, "output-format", "", "ndjson, csv, parquet, tar, zip or objects (default: ndjson)")
 	f.StringSliceVar(&out.Join, "join", nil, "columns of the input that each answer is given with; * is all")
 	f.StringSliceVar(&out.Select, "select", nil, "members of the answer that are kept, a.b for one within another (default: all)")
@@ -102,6 +103,7 @@ func (b *batchFlags) override(in *actions.Batch) {
 		"match":          func() { in.Input.Match = given.Input.Match },
 		"key":            func() { in.Input.Key = given.Input.Key },
 		"delimiter":      func() { in.Input.Delimiter = given.Input.Delimiter },
+		"text":           func() { in.Input.Text = given.Input.Text },
 		"output-format":  func() { in.Output.Format = given.Output.Format },
 		"join":           func() { in.Output.Join = given.Output.Join },
 		"select":         func() { in.Output.Select = given.Output.Select },

@@ -61,6 +61,9 @@ func previewText(p batch.Preview, instances int) string {
 	default:
 		say("answer", "%s, %s", p.Answer.ContentType, actions.Bytes(len(p.Answer.Data)))
 	}
+	if len(p.Unselected) > 0 {
+		say("select", "no answer so far has %s", strings.Join(p.Unselected, ", "))
+	}
 	if p.Took > 0 {
 		rate := float64(p.Rows) / p.Took.Seconds()
 		say("speed", "%s/s, measured with %s and %s: about %s for all", rateText(rate), counted(int64(p.Rows), "row"),

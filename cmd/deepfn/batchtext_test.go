@@ -110,7 +110,7 @@ func TestURLOfPath(t *testing.T) {
 // TestBatchFlags has a flag win over a file, each of them.
 func TestBatchFlags(t *testing.T) {
 	spec := filepath.Join(t.TempDir(), "spec.json")
-	const all = `{"model":"m","input":{"url":"s3://a/","format":"csv","match":"*.csv","key":"k","delimiter":";"},
+	const all = `{"model":"m","input":{"url":"s3://a/","format":"csv","match":"*.csv","key":"k","delimiter":";","text":["t"]},
 		"output":{"url":"s3://b/","format":"csv","join":["a"],"select":["b"]},"arguments":{"x":1},"map":{"y":"z"},
 		"batching":{"size":1,"argument":"rows","answer":"list"},"concurrency":1,"chunk_rows":1,"chunk_bytes":1,"max_errors":"1","retries":1,
 		"through":"http://t","sink":"http://s"}`
@@ -138,14 +138,14 @@ func TestBatchFlags(t *testing.T) {
 	}
 	want = actions.Batch{
 		Model:     "m",
-		Input:     actions.BatchInput{URL: "s3://c/", Format: "tar", Match: "*", Key: "l", Delimiter: "|"},
+		Input:     actions.BatchInput{URL: "s3://c/", Format: "tar", Match: "*", Key: "l", Delimiter: "|", Text: []string{"u", "v"}},
 		Output:    actions.BatchOutput{URL: "s3://d/", Format: "zip", Join: []string{"c", "d"}, Select: []string{"e"}},
 		Arguments: map[string]json.RawMessage{"x": json.RawMessage(`"2"`), "w": json.RawMessage(`[3]`)},
 		Map:       map[string]string{"y": "u.v", "q": "r"},
 		Batching:  actions.Batching{Size: 2, Argument: "other", Columns: true, Answer: "answers"}, Concurrency: 2, ChunkRows: 2,
 		ChunkBytes: 2 << 20, MaxErrors: "2%", Retries: -1, Through: "http://u", Sink: "http://v",
 	}
-	got, err = read("--input", "s3://c/", "--format", "tar", "--match", "*", "--key", "l", "--delimiter", "|", "--output", "s3://d/",
+	got, err = read("--input", "s3://c/", "--format", "tar", "--match", "*", "--key", "l", "--delimiter", "|", "--text", "u,v", "--output", "s3://d/",
 		"--output-format", "zip", "--join", "c,d", "--select", "e", "--arg", "x=2", "--arg", "w:=[3]", "--map", "y=u.v", "--map", "q=r",
 		"--batch-size", "2", "--batch-argument", "other", "--batch-columns", "--batch-answer", "answers", "--concurrency", "2",
 		"--chunk-rows", "2", "--chunk-bytes", "2 MiB", "--max-errors", "2%", "--retries", "-1", "--through", "http://u", "--sink", "http://v")
@@ -195,9 +195,9 @@ failed     1 of 40
 	if diff := cmp.Diff(want, previewText(p, 2)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	p.Total, p.Err, p.Files, p.Took, p.Failed = 0, errors.New("no number"), nil, 0, 0
+	p.Total, p.Err, p.Files, p.Took, p.Failed, p.Unselected = 0, errors.New("no number"), nil, 0, 0, []string{"a", "b.c"}
 	got := previewText(p, 1)
-	for _, words := range []string{"rows       about 10,240\n", "error      no number\n"} {
+	for _, words := range []string{"rows       about 10,240\n", "error      no number\n", "select     no answer so far has a, b.c\n"} {
 		if !strings.Contains(got, words) {
 			t.Errorf("got %s, want %q", got, words)
 		}

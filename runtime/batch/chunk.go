@@ -35,10 +35,17 @@ func (t *task) do(ctx context.Context, n next, starts func(index int)) (*commit,
 	if err != nil {
 		return nil, err
 	}
+	var missing []string
+	if n.index == 0 { // in every attempt the same
+		if missing, err = unselected(t.rec.Batch.Output, n.part.Rows, outcomes, "of the first chunk"); err != nil {
+			return nil, err
+		}
+	}
 	c, err := t.write(ctx, n, outcomes)
 	if err != nil {
 		return nil, err
 	}
+	c.Unselected = missing
 	return t.commit(ctx, c)
 }
 

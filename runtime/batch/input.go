@@ -3,6 +3,7 @@ package batch
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
@@ -23,9 +24,9 @@ type idleRead struct {
 	opened time.Time
 }
 
-// input opens an input, or takes one that a chunk before has opened.
-func (e *Engine) input(ctx context.Context, in actions.BatchInput) (*idleRead, error) {
-	key := inputKey(in)
+// input opens the input of a batch, or takes one that a chunk before has opened.
+func (e *Engine) input(ctx context.Context, b *actions.Batch, texts map[string]bool) (*idleRead, error) {
+	key := inputKey(b, texts)
 	e.mu.Lock()
 	list := e.idle[key]
 	var found *idleRead
@@ -39,15 +40,18 @@ func (e *Engine) input(ctx context.Context, in actions.BatchInput) (*idleRead, e
 	if found != nil {
 		_ = found.source.Close()
 	}
-	source, err := rows.Open(ctx, e.cfg.Store, in)
+	source, err := rows.Open(ctx, e.cfg.Store, b.Input)
 	if err != nil {
 		return nil, err
+	}
+	if err := source.Expect(b, texts); err != nil {
+		return nil, errors.Join(err, source.Close())
 	}
 	return &idleRead{source, time.Now()}, nil
 }
 
 // putBack keeps an input open for the next chunk.
-func (e *Engine) putBack(in actions.BatchInput, r *idleRead) {
+func (e *Engine) putBack(b *actions.Batch, texts map[string]bool, r *idleRead) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	kept := 0
@@ -65,11 +69,12 @@ func (e *Engine) putBack(in actions.BatchInput, r *idleRead) {
 		_ = r.source.Close()
 		return
 	}
-	key := inputKey(in)
+	key := inputKey(b, texts)
 	e.idle[key] = append(e.idle[key], r)
 }
 
-func inputKey(in actions.BatchInput) string {
-	data, _ := json.Marshal(in) // of texts alone
+// inputKey tells inputs apart by what is read and how.
+func inputKey(b *actions.Batch, texts map[string]bool) string {
+	data, _ := json.Marshal([]any{b.Input, b.Map, b.Output.Join, texts}) // of texts alone
 	return string(data)
 }

@@ -3,6 +3,8 @@ package batch
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/deepfn/deepfn/actions"
@@ -29,7 +31,9 @@ type Preview struct {
 	// Rows are those that were predicted, Failed those of them without an answer. Took is the
 	// time for them, without that for the first one, for which the model had to be loaded.
 	Rows, Failed int
-	Took         time.Duration
+	// Unselected are the members of Output.Select that none of their answers has.
+	Unselected []string
+	Took       time.Duration
 }
 
 // Preview predicts the first rows of a batch, for about that time, and writes nothing. The errors
@@ -52,6 +56,9 @@ func (e *Engine) Preview(ctx context.Context, b actions.Batch, enough time.Durat
 		rec: &record{Version: stateVersion, Batch: settle(b, m, source), Input: source.Fingerprint(), ModelVersion: m.Version},
 	}
 	if err := t.prepare(ctx); err != nil {
+		return Preview{}, err
+	}
+	if err := source.Expect(&t.rec.Batch, textColumns(&t.rec.Batch, m, t.description)); err != nil {
 		return Preview{}, err
 	}
 	part, err := source.Read(ctx, nil, 0, t.chunkLimit())
@@ -78,6 +85,7 @@ func (t *task) preview(ctx context.Context, p *Preview, all []rows.Row, enough t
 	if err != nil {
 		return err
 	}
+	told := slices.Clone(outcomes)
 	p.Answer = outcomes[0].response
 	if outcomes[0].err != nil {
 		p.Err = outcomes[0].err
@@ -90,13 +98,15 @@ func (t *task) preview(ctx context.Context, p *Preview, all []rows.Row, enough t
 		}
 		p.Took += time.Since(began)
 		p.Rows += len(some)
+		told = append(told[:p.Rows-len(some)], outcomes...) // the first row's twice
 		for _, o := range outcomes {
 			if o.err != nil {
 				p.Failed++
 			}
 		}
 	}
-	return nil
+	p.Unselected, err = unselected(t.rec.Batch.Output, all, told, fmt.Sprintf("to the first %d rows", len(told)))
+	return err
 }
 
 // predictFew predicts rows whose answers are kept in memory.

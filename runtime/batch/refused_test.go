@@ -12,7 +12,6 @@ import (
 
 // TestRefusedLeavesNothing shows that a batch that cannot work leaves its output to one that can.
 func TestRefusedLeavesNothing(t *testing.T) {
-	const table = "mem://in/rows.csv"
 	objects := map[string]string{table: "id;n\nr0;0\nr1;1\n"}
 	m := newMemory(objects)
 	engine := newEngine(t, &client{memory: m}, newModel())

@@ -79,7 +79,7 @@ func (e *Engine) doChunk(ctx context.Context, f folder, rec *record, c actions.C
 	if err := t.prepare(ctx); err != nil {
 		return err
 	}
-	in, err := e.input(ctx, c.Batch.Input)
+	in, err := e.input(ctx, &c.Batch, rec.Texts)
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (e *Engine) doChunk(ctx context.Context, f folder, rec *record, c actions.C
 		_ = in.source.Close()
 		return err
 	}
-	e.putBack(c.Batch.Input, in)
+	e.putBack(&c.Batch, rec.Texts, in)
 	done, err := t.do(ctx, n, func(int) {})
 	if errors.Is(err, errComplete) { // by others, while this went on
 		return f.sweep(ctx)

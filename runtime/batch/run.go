@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
+	"strings"
 	"sync"
 
 	"github.com/deepfn/deepfn/actions"
@@ -25,6 +27,9 @@ type task struct {
 	// attempt is the name of this process's attempts.
 	attempt string
 	watch   Watcher
+	// described says that description is what the model says of itself.
+	described   bool
+	description *actions.Description
 
 	mu     sync.Mutex   // guards schema
 	schema *rows.Schema // of the output; nil when it needs none, or is not known yet
@@ -113,6 +118,10 @@ func (r *run) enter(ctx context.Context) error {
 			}
 			return r.taken("objects")
 		}
+		if err := r.describe(ctx); err != nil {
+			return err
+		}
+		r.rec.Texts = textColumns(&r.rec.Batch, r.model, r.description)
 		err := r.folder.put(ctx, recordName, r.rec, true)
 		if r.fresh = err == nil; actions.CodeOf(err) != actions.Conflict {
 			return err
@@ -123,7 +132,7 @@ func (r *run) enter(ctx context.Context) error {
 		}
 	}
 	switch {
-	case there.Input != r.rec.Input && there.Batch.Input == r.rec.Batch.Input:
+	case there.Input != r.rec.Input && reflect.DeepEqual(there.Batch.Input, r.rec.Batch.Input):
 		return actions.Errorf(actions.Conflict,
 			"the input %s has changed since the batch began; choose another output, or remove %s", r.rec.Batch.Input.URL, r.folder.url)
 	case there.Code != r.rec.Code && there.Batch.Model == r.rec.Batch.Model:
@@ -132,12 +141,16 @@ func (r *run) enter(ctx context.Context) error {
 	case there.hash() != r.rec.hash():
 		return r.taken("an unfinished batch")
 	}
+	r.rec.Texts = there.Texts
 	return r.folder.put(ctx, recordName, r.rec, false) // what may change has changed; nothing is cancelled
 }
 
 // prepare finds out what is done already, and readies the rest.
 func (r *run) prepare(ctx context.Context) error {
 	if err := r.task.prepare(ctx); err != nil {
+		return err
+	}
+	if err := r.source.Expect(&r.rec.Batch, r.rec.Texts); err != nil {
 		return err
 	}
 	var tries map[string]int64
@@ -168,17 +181,24 @@ func (r *run) prepare(ctx context.Context) error {
 	return nil
 }
 
-// prepare finds out how a row becomes arguments, and what the columns of the output are.
-func (t *task) prepare(ctx context.Context) error {
-	var d *actions.Description
-	err := t.insist(ctx, "the model "+t.model.Name, func() (err error) {
-		d, err = t.engine.cfg.Describe(ctx, t.model)
+// describe asks the model what it says of itself, once.
+func (t *task) describe(ctx context.Context) error {
+	if t.described {
+		return nil
+	}
+	return t.insist(ctx, "the model "+t.model.Name, func() (err error) {
+		t.description, err = t.engine.cfg.Describe(ctx, t.model)
+		t.described = err == nil
 		return err
 	})
-	if err != nil {
+}
+
+// prepare finds out how a row becomes arguments, and what the columns of the output are.
+func (t *task) prepare(ctx context.Context) error {
+	if err := t.describe(ctx); err != nil {
 		return err
 	}
-	file, err := actions.FileArgument(t.model, d)
+	file, err := actions.FileArgument(t.model, t.description)
 	if err != nil && ofFiles(t.rec.Batch.Input.Format) && len(t.rec.Batch.Map) == 0 {
 		return &actions.Error{Code: actions.CodeOf(err), Msg: "the input is of files (map says which argument they are): " + err.Error(), Err: err}
 	}
@@ -330,8 +350,19 @@ func (r *run) withdraw(ctx context.Context, reason error) {
 		return
 	}
 	there, err := r.folder.names(ctx, "")
-	if _, is := there[recordName]; err != nil || !is || len(there) > 1 {
-		return // the record says what to do
+	if _, is := there[recordName]; err != nil || !is {
+		return
+	}
+	delete(there, recordName)
+	for name := range there {
+		if r.rec.Batch.Through != "" || !strings.HasPrefix(name, begun) || !strings.HasSuffix(name, "-"+r.attempt) {
+			return // the record says what to do
+		}
+	}
+	for name := range there {
+		if r.folder.store.Remove(ctx, r.folder.url+name) != nil {
+			return
+		}
 	}
 	if r.folder.store.Remove(ctx, r.folder.url+recordName) == nil {
 		_ = r.folder.store.Tidy(ctx, r.folder.url) // what is left is no object
@@ -354,22 +385,4 @@ func (r *run) completed(ctx context.Context, reason error) (json.RawMessage, err
 		return done, nil
 	}
 	return nil, errors.Join(err, reason)
-}
-
-// committed takes note of a chunk that is committed, and says whether the batch has to stop.
-func (r *run) committed(c *commit) error {
-	r.commits[c.Index] = c
-	r.shelf.add(c)
-	r.progress.tell(r.commits)
-	return r.passed(false)
-}
-
-// passed is the error when too many rows have failed.
-func (r *run) passed(end bool) error {
-	if !r.limit.passed(r.progress.rows, r.progress.failed, end) {
-		return nil
-	}
-	return actions.Errorf(actions.Failed,
-		"%d of %d rows failed, and at most %s may (max_errors); %serrors-*.ndjson say why. With another max_errors the batch goes on where it is",
-		r.progress.failed, r.progress.rows, r.limit, r.folder.url)
 }

@@ -41,7 +41,10 @@ type record struct {
 	Input        string `json:"input"`
 	ModelVersion string `json:"model_version,omitempty"`
 	Code         string `json:"model_sha256,omitempty"`
-	Cancelled    bool   `json:"cancelled,omitempty"`
+	// Texts are the columns that are read as texts because the model said so when the batch began
+	// (rows.Source.Expect). It is not asked again: all chunks are read in the same way.
+	Texts     map[string]bool `json:"texts,omitempty"`
+	Cancelled bool            `json:"cancelled,omitempty"`
 }
 
 // hash tells batches apart by what their output depends on. That is not where it is.
@@ -70,6 +73,8 @@ type commit struct {
 	Failed int64  `json:"failed"`
 	Part   piece  `json:"part,omitzero"`
 	Errors *piece `json:"errors,omitempty"`
+	// Unselected are the members of Output.Select that no answer of the first chunk has.
+	Unselected []string `json:"unselected,omitempty"`
 }
 
 // A piece is an object of the output.

@@ -64,6 +64,35 @@ func (a *answers) appendPrediction(b []byte, answer *Answer) ([]byte, error) {
 	return append(b, '}'), nil
 }
 
+// Unselected returns the members of BatchOutput.Select that no answer has, in their order, and the
+// names of the members that the first answer has. It is nil when no answer is a JSON object: that
+// is the error of each row.
+func Unselected(out actions.BatchOutput, all []Answer) (missing, there []string) {
+	missing = slices.Clone(out.Select)
+	objects := false
+	for i := range all {
+		value := bytes.TrimSpace(all[i].Data)
+		if len(missing) == 0 {
+			return nil, nil
+		}
+		if !isJSON(&all[i]) || len(value) == 0 || value[0] != '{' {
+			continue
+		}
+		if !objects {
+			members(value, func(name []byte, _ json.RawMessage) bool {
+				there = append(there, string(name))
+				return true
+			})
+		}
+		objects = true
+		missing = slices.DeleteFunc(missing, func(path string) bool { return newLookup(path).find(value) != nil })
+	}
+	if !objects || len(missing) == 0 {
+		return nil, nil
+	}
+	return missing, there
+}
+
 func notSelected(what string) error {
 	return actions.Errorf(actions.Invalid, "the answer %s, so that nothing of it can be selected", what)
 }

@@ -11,8 +11,9 @@ import (
 
 // A table reads CSV as RFC 4180 has it: the first record of each object are the names of the
 // columns. A cell becomes a JSON number, true or false if it is written exactly as one, and no
-// member at all if it is empty; every other is text. Quotes say nothing of the type, because
-// there are programs that put all cells into them.
+// member at all if it is empty; every other is text, and so is each cell of a column that somebody
+// has said to be text. Quotes say nothing of the type, because there are programs that put all
+// cells into them.
 type table struct {
 	buffer    *buffer
 	delimiter byte
@@ -20,6 +21,8 @@ type table struct {
 	// which is left out. key is the column of the key, -1 without one.
 	names [][]byte
 	key   int
+	// readings are how the cells of the columns are read.
+	readings []reading
 	// record is the row that is being read.
 	record record
 }
@@ -87,6 +90,7 @@ func (t *table) header(o object) error {
 	}
 	seen := make(map[string]bool, len(names))
 	for i, name := range names {
+		t.readings = append(t.readings, o.readingOf(name))
 		switch {
 		case !utf8.ValidString(name):
 			return o.damaged("the name of column %d is not UTF-8", i+1)
@@ -102,10 +106,7 @@ func (t *table) header(o object) error {
 			t.key = i
 		}
 	}
-	if o.key != "" && t.key < 0 {
-		return invalid("input.key", "is %.100q, but the columns of %s are %.1000s", o.key, o.shown, strings.Join(names, ", "))
-	}
-	return nil
+	return o.check(names, func(l lookup) bool { return seen[l.path] })
 }
 
 // suspect refuses a line of names that is one of another kind of CSV, of which each row would be
@@ -170,7 +171,7 @@ func (t *table) next(a *arena, r *Row) (int64, error) {
 func (t *table) cell(text []byte) {
 	rec, i := &t.record, t.record.cells
 	rec.cells++
-	if len(text) == 0 || i >= len(t.names) || t.names[i] == nil {
+	if i >= len(t.names) || t.names[i] == nil || len(text) == 0 && t.readings[i] != textual {
 		return
 	}
 	if len(rec.json) > 1 {
@@ -179,7 +180,7 @@ func (t *table) cell(text []byte) {
 	rec.json = append(rec.json, t.names[i]...)
 	start := len(rec.json)
 	switch {
-	case isNumber(text) || string(text) == "true" || string(text) == "false":
+	case t.readings[i] == guessed && (isNumber(text) || string(text) == "true" || string(text) == "false"):
 		rec.json = append(rec.json, text...)
 	case utf8.Valid(text):
 		rec.json = appendQuoted(rec.json, text)

@@ -3,6 +3,7 @@ package rows
 import (
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/deepfn/deepfn/actions"
@@ -132,10 +133,21 @@ func CheckInput(in actions.BatchInput) error {
 	if d := in.Delimiter; d != "" && (len(d) != 1 || d[0] >= 0x80 || strings.Contains("\"\r\n\x00", d)) {
 		return invalid("input.delimiter", "is %.40q, but has to be one ASCII character, and no quote", d)
 	}
+	if len(in.Text) > 0 && in.Format != "" && in.Format != actions.CSV {
+		return noText(in.Format)
+	}
+	if slices.Contains(in.Text, "") {
+		return invalid("input.text", "names a column without a name")
+	}
 	if in.URL == "" {
 		return invalid("input.url", "is missing: name an object, or a prefix that ends in /")
 	}
 	return nil
+}
+
+// noText is the error of columns that are to be read as text where they have types.
+func noText(format string) error {
+	return invalid("input.text", "is for csv alone, whose cells have no types; the input is %s", format)
 }
 
 const formats = "ndjson, csv, parquet, tar, zip and objects"

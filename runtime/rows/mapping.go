@@ -141,7 +141,7 @@ func (m *Mapping) ofFile(r *Row) (json.RawMessage, []actions.File, error) {
 		case keyColumn:
 			args = appendMember(args, a.argument, r.Key)
 		default:
-			return nil, nil, invalid("map", "gives %s the column %q, but the columns of a file are file, name and key", a.argument, a.column.path)
+			return nil, nil, noFileColumn(a)
 		}
 	}
 	args = append(args, '}')

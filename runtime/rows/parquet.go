@@ -53,6 +53,9 @@ func newParquet(o object, offset int64) (r reader, err error) {
 	if p.shape, err = newShape(f); err != nil {
 		return nil, o.damaged("%w", err)
 	}
+	if err := o.check(p.shape.names(), p.shape.has); err != nil {
+		return nil, err
+	}
 	total := int64(0)
 	for i, g := range f.RowGroups() {
 		n := g.NumRows()

@@ -39,6 +39,7 @@ type shape struct {
 	leaf                   int // the number of the first leaf in it
 	leaves                 int
 	value                  func(b []byte, v parquet.Value) []byte // of a leaf
+	json                   bool                                   // the value of a leaf is JSON, in which there may be more
 }
 
 // newShape makes the shape of a file.
@@ -70,7 +71,7 @@ func shapeOf(c *parquet.Column, depth, repetition, definition int, next *int) (*
 	}
 	s.repetition, s.definition = repetition, definition
 	if c.Leaf() {
-		s.value, s.leaves = valueOf(c.Type()), 1
+		s.value, s.leaves, s.json = valueOf(c.Type()), 1, isJSONColumn(c.Type())
 		*next++
 		return s, nil
 	}

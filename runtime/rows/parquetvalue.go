@@ -48,6 +48,16 @@ func valueOf(t parquet.Type) render {
 	return appendNull
 }
 
+// isJSONColumn says whether the values of a type are JSON.
+func isJSONColumn(t parquet.Type) bool {
+	l := t.LogicalType()
+	if l == nil || t.Kind() != parquet.ByteArray {
+		return false
+	}
+	_, is := l.Value.(*format.JsonType)
+	return is
+}
+
 // logicalValue is valueOf by a type's meaning, nil where that says nothing new.
 func logicalValue(t parquet.Type, l *format.LogicalType) render {
 	kind := t.Kind()

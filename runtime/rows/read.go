@@ -208,7 +208,8 @@ func (s *Source) more(part *Part) (bool, error) {
 func (s *Source) openObject(open opener, p position) (reader, error) {
 	o := object{
 		url: s.objects.url(p.Object), shown: s.objects.showing(p.Object), name: s.objects.name(p.Object), size: s.objects.sizes[p.Object],
-		only: s.objects.len() == 1, key: s.in.Key, match: s.in.Match, delimited: s.in.Delimiter != "", open: open,
+		only: s.objects.len() == 1, key: s.in.Key, match: s.in.Match, delimited: s.in.Delimiter != "", text: s.in.Text,
+		demand: s.demand, open: open,
 	}
 	switch s.format {
 	case actions.CSV:
@@ -243,7 +244,9 @@ type object struct {
 	only             bool // there is no other in the input
 	key              string
 	match            string
-	delimited        bool // somebody has said what separates the columns of a CSV
+	delimited        bool     // somebody has said what separates the columns of a CSV
+	text             []string // columns of a CSV that are read as text
+	demand           demand
 	open             opener
 }
 

@@ -33,6 +33,7 @@ type Source struct {
 	fingerprint string
 	total       int64
 	cursor      cursor
+	demand      demand
 }
 
 // Open finds out what an input is: which objects, of which format. It reads none of their rows.
@@ -55,6 +56,9 @@ func Open(ctx context.Context, store Store, in actions.BatchInput) (*Source, err
 	}
 	if err != nil {
 		return nil, err
+	}
+	if len(in.Text) > 0 && s.format != actions.CSV {
+		return nil, noText(s.format)
 	}
 	s.fingerprint = hex.EncodeToString(h.Sum(nil))
 	if s.total, err = s.count(ctx); err != nil {
