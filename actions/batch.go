@@ -31,7 +31,7 @@ type Batch struct {
 	ChunkBytes Bytes `json:"chunk_bytes,omitempty"`
 	// MaxErrors is how many rows may fail: "100", or a part of those that were done so far,
 	// "1%", which is looked at from the thousandth on. The job stops with one more. The
-	// default is all of them.
+	// default is any number, but a job without an answer has failed; "100%" is all of them.
 	MaxErrors string `json:"max_errors,omitempty"`
 	// Retries is how often a row is tried again when its error may go away (busy, unavailable).
 	// The default is 5; a negative number means never.

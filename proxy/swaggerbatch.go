@@ -76,7 +76,7 @@ func batchSchema() fields {
 		"concurrency": countSchema("How many calls are under way at the same time."),
 		"chunk_rows":  countSchema("The most rows of a chunk, which is done as a whole or not at all."),
 		"chunk_bytes": countSchema("The most bytes of a chunk."),
-		"max_errors":  textSchema(`How many rows may fail: "100", or "1%". The default is all.`),
+		"max_errors":  textSchema(`How many rows may fail: "100", or "1%". The default is any number, but not all.`),
 		"retries":     countSchema("How often a row is tried again when its error may go away."),
 		"through":     textSchema("Who does the chunks: empty is this server."),
 		"sink":        textSchema("The URL that the events of the job go to."),

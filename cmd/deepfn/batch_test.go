@@ -189,7 +189,11 @@ func TestBatchEvents(t *testing.T) {
 	if !strings.Contains(failed.Error, "1 of 1 rows failed") {
 		t.Errorf("got the error %q", failed.Error)
 	}
-	p.batchIn(p.begin(w.batch("wrong.ndjson", "done", "")).ID, actions.JobDone)
+	failed = p.batchIn(p.begin(w.batch("wrong.ndjson", "all", "")).ID, actions.JobFailed)
+	if !strings.Contains(failed.Error, "all rows failed, 1 of them. The first: ") || !strings.Contains(failed.Error, "/all/errors-*.ndjson say why") {
+		t.Errorf("got the error %q", failed.Error)
+	}
+	p.batchIn(p.begin(w.batch("wrong.ndjson", "done", `,"max_errors":"100%"`)).ID, actions.JobDone)
 	running := p.begin(w.batch("rows.ndjson", "cancelled", `,"chunk_rows":10`)).ID
 	p.batchIn(running, actions.JobRunning)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, p.base+batchRoute+running, nil)

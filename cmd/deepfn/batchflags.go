@@ -46,7 +46,7 @@ func (b *batchFlags) add(f *pflag.FlagSet) {
 	f.IntVar(&b.batch.Concurrency, "concurrency", 0, "calls at the same time (default: as many as there may be instances)")
 	f.IntVar(&b.batch.ChunkRows, "chunk-rows", 0, "rows of a chunk, which is done as a whole or not at all (default 10000, of files 64)")
 	f.Var(&b.chunkBytes, "chunk-bytes", "bytes of a chunk (default 8 MiB)")
-	f.StringVar(&b.batch.MaxErrors, "max-errors", "", "rows that may fail, 100 or 1% (default: all)")
+	f.StringVar(&b.batch.MaxErrors, "max-errors", "", "rows that may fail, 100 or 1% (default: any number, but not all)")
 	f.IntVar(&b.batch.Retries, "retries", 0, "tries of a row whose error may go away, beside the first; negative: none (default 5)")
 	f.StringVar(&b.spec, "spec", "", "file with all that, the JSON of the API; flags win over it")
 }

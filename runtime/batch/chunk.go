@@ -45,7 +45,9 @@ func (t *task) do(ctx context.Context, n next, starts func(index int)) (*commit,
 	if err != nil {
 		return nil, err
 	}
-	c.Unselected = missing
+	if c.Unselected = missing; c.Failed == c.Rows {
+		c.First = firstError(outcomes)
+	}
 	return t.commit(ctx, c)
 }
 

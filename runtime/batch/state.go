@@ -73,7 +73,9 @@ type commit struct {
 	Failed int64  `json:"failed"`
 	Part   piece  `json:"part,omitzero"`
 	Errors *piece `json:"errors,omitempty"`
-	// Unselected are the members of Output.Select that no answer of the first chunk has.
+	// First is the first error of a chunk without answers. Unselected are the members of
+	// Output.Select that no answer of the first chunk has.
+	First      string   `json:"first_error,omitempty"`
 	Unselected []string `json:"unselected,omitempty"`
 }
 

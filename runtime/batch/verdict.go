@@ -1,6 +1,9 @@
 package batch
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/deepfn/deepfn/actions"
@@ -18,14 +21,39 @@ func (r *run) committed(c *commit) error {
 	return r.passed(false)
 }
 
-// passed is the error when too many rows have failed.
+// passed is the error when too many rows have failed. Without a limit these are all of them, which
+// is known at the end.
 func (r *run) passed(end bool) error {
+	if end && r.rec.Batch.MaxErrors == "" && r.progress.rows > 0 && r.progress.failed == r.progress.rows {
+		return r.allFailed()
+	}
 	if !r.limit.passed(r.progress.rows, r.progress.failed, end) {
 		return nil
 	}
 	return actions.Errorf(actions.Failed,
 		"%d of %d rows failed, and at most %s may (max_errors); %serrors-*.ndjson say why. With another max_errors the batch goes on where it is",
 		r.progress.failed, r.progress.rows, r.limit, r.folder.url)
+}
+
+// allFailed is the error of a batch without an answer, which nobody has said to be fine.
+func (r *run) allFailed() error {
+	first := ""
+	for _, index := range slices.Sorted(maps.Keys(r.commits)) {
+		if c := r.commits[index]; c.First != "" {
+			first = fmt.Sprintf(" The first: %s;", strings.TrimSuffix(c.First, "."))
+			break
+		}
+	}
+	return actions.Errorf(actions.Failed, "all rows failed, %d of them.%s %serrors-*.ndjson say why. If that is fine, say max_errors 100%%",
+		r.progress.rows, first, r.folder.url)
+}
+
+// firstError is the error of the first row, shortened.
+func firstError(outcomes []outcome) string {
+	if len(outcomes) == 0 || outcomes[0].err == nil {
+		return ""
+	}
+	return fmt.Sprintf("%.500s", outcomes[0].err)
 }
 
 // unselected returns the members that are to be kept and that none of the answers has. That may be,

@@ -2,14 +2,70 @@ package batch_test
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/deepfn/deepfn/actions"
 	"github.com/deepfn/deepfn/runtime/batch"
 )
+
+// TestAllFailed shows that a batch without an answer is not done, unless somebody has said that it
+// may be, and that it is left as one of which too many rows failed.
+func TestAllFailed(t *testing.T) {
+	rows := strings.Repeat(`{"id":"x"}`+"\n", 23)
+	for name, through := range map[string]string{"here": "", "replicas": "https://broker.test/"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, model := newMemory(map[string]string{input: rows}), newModel()
+				bus := &broker{t: t, tries: map[int]int{}, replicas: []*batch.Engine{newEngine(t, &client{memory: m}, model)}}
+				b := someBatch()
+				b.Through = through
+				engine := newEngine(t, &client{memory: m}, model, func(cfg *batch.Config) { cfg.Dispatch = bus.dispatch })
+				for range 2 { // again it is not predicted again
+					told, err := engine.Run(t.Context(), "job", b, batch.Watcher{})
+					bus.wg.Wait()
+					wantError(t, err, actions.Failed,
+						"all rows failed, 23 of them. The first: n is required; mem://out/errors-*.ndjson say why. If that is fine, say max_errors 100%")
+					if told != nil || model.calls() != 23 {
+						t.Errorf("got %s after %d calls, want no manifest after 23", told, model.calls())
+					}
+					names := slices.DeleteFunc(slices.Sorted(maps.Keys(m.below(output))), func(name string) bool { return strings.HasPrefix(name, "_deepfn/") })
+					want := []string{
+						"errors-000000.ndjson", "errors-000001.ndjson", "errors-000002.ndjson", "part-000000.ndjson", "part-000001.ndjson", "part-000002.ndjson",
+					}
+					if diff := cmp.Diff(want, names); diff != "" {
+						t.Errorf("objects (-want +got):\n%s", diff)
+					}
+				}
+				b.MaxErrors = "100%"
+				told, err := engine.Run(t.Context(), "job", b, batch.Watcher{})
+				if err != nil || !strings.Contains(string(told), `"failed": 23`) || model.calls() != 23 {
+					t.Errorf("got %s, %v after %d calls, want a manifest after 23", told, err, model.calls())
+				}
+			})
+		})
+	}
+}
+
+// TestNotAllFailed has batches that are done.
+func TestNotAllFailed(t *testing.T) {
+	bad := strings.Repeat(`{"id":"x"}`+"\n", 23)
+	for name, test := range map[string]struct{ rows, maxErrors string }{
+		"no rows": {}, "an answer": {rows: bad + `{"id":"y","n":1}`}, "all may fail": {rows: bad, maxErrors: "100%"}, "so many may fail": {rows: bad, maxErrors: "23"},
+	} {
+		b := someBatch()
+		b.MaxErrors = test.maxErrors
+		engine := newEngine(t, &client{memory: newMemory(map[string]string{input: test.rows})}, newModel())
+		if _, err := engine.Run(t.Context(), "job", b, batch.Watcher{}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
 
 // TestMisspelt has columns that a table does not have, and a member that no answer has: each is an
 // error of the batch, of its preview too, and leaves the output to one that can work.
