@@ -183,6 +183,7 @@ func TestGatewayKilled(t *testing.T) {
 			return s.Put(t.Context(), bucketURL+"new", &zeros{size: partBytes}, partBytes, actions.PutOptions{Once: true})
 		},
 		"read": func() error {
+			srv.Fault(s3test.Fault{Times: 1, Rate: 4 << 20}) // else all of it may have come before the end
 			r, err := s.Open(t.Context(), bucketURL+"small", 0, -1)
 			if err != nil {
 				return err
@@ -232,13 +233,14 @@ func drain(r io.Reader) error {
 
 // TestGatewayFaults shows what becomes of what a server and a network do.
 func TestGatewayFaults(t *testing.T) {
-	const timeout = 2 * time.Second
-	t.Setenv("AWS_MAX_ATTEMPTS", "2") // so that tries do not take longer than that
-	s, srv := newGateway(t, Config{Timeout: timeout})
-	if err := put(t, s, bucketURL+"key", strings.Repeat("x", 1<<20), actions.PutOptions{}); err != nil {
+	t.Setenv("AWS_MAX_ATTEMPTS", "2")
+	// The SDK waits for up to two seconds before it tries again, in which nothing comes.
+	patient, srv := newGateway(t, Config{Timeout: time.Minute})
+	hasty := newStorage(t, Config{Allow: []string{"s3://"}, Timeout: 2 * time.Second})
+	if err := put(t, patient, bucketURL+"key", strings.Repeat("x", 1<<20), actions.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	get := func() error {
+	get := func(s *Storage) error {
 		r, err := s.Open(t.Context(), bucketURL+"key", 0, -1)
 		if err != nil {
 			return err
@@ -246,34 +248,37 @@ func TestGatewayFaults(t *testing.T) {
 		defer func() { _ = r.Close() }()
 		return drain(r)
 	}
-	write := func() error { return put(t, s, bucketURL+"other", strings.Repeat("x", 1<<18), actions.PutOptions{}) }
-	once := func() error { return put(t, s, bucketURL+"once", "x", actions.PutOptions{Once: true}) }
+	write := func(s *Storage) error {
+		return put(t, s, bucketURL+"other", strings.Repeat("x", 1<<18), actions.PutOptions{})
+	}
+	once := func(s *Storage) error { return put(t, s, bucketURL+"once", "x", actions.PutOptions{Once: true}) }
 	for _, tt := range []struct {
 		name  string
 		fault s3test.Fault
-		call  func() error
+		s     *Storage
+		call  func(s *Storage) error
 		code  actions.Code // "" is no error
 		says  string
 	}{
-		{"slow down, once", s3test.Fault{Status: 503, Code: "SlowDown", Times: 1}, get, "", ""},
-		{"slow down, put once", s3test.Fault{Status: 503, Code: "SlowDown", Times: 1}, write, "", ""},
-		{"slow down", s3test.Fault{Status: 503, Code: "SlowDown"}, get, actions.Unavailable, "answered 503"},
-		{"at fault", s3test.Fault{Status: 500, Code: "InternalError"}, write, actions.Unavailable, "answered 500"},
-		{"no conditions", s3test.Fault{Status: 501, Code: "NotImplemented"}, once, actions.Unsupported, "If-None-Match"},
-		{"no conditions, by another status", s3test.Fault{Status: 400, Code: "NotImplemented"}, once, actions.Unsupported, "If-None-Match"},
-		{"others put it", s3test.Fault{Status: 409, Code: "ConditionalRequestConflict"}, once, actions.Unavailable, "answered 409"},
-		{"used up", s3test.Fault{Status: 403, Code: "QuotaExceeded"}, write, actions.Unavailable, "the store is full"},
-		{"forbidden", s3test.Fault{Status: 403, Code: "AccessDenied"}, get, actions.Forbidden, "answered 403"},
-		{"hangs", s3test.Fault{Hang: true}, get, actions.Unavailable, "nothing came for 2s"},
-		{"hangs in a put", s3test.Fault{Hang: true}, write, actions.Unavailable, "nothing came for 2s"},
-		{"breaks off, once", s3test.Fault{Cut: 1000, Times: 1, Match: isPut}, write, "", ""},
-		{"breaks off", s3test.Fault{Cut: 1000}, get, actions.Unavailable, "ended before it was complete"},
-		{"slow, but something comes", s3test.Fault{Rate: 1 << 18}, get, "", ""}, // 4 s, more than the timeout
+		{"slow down, once", s3test.Fault{Status: 503, Code: "SlowDown", Times: 1}, patient, get, "", ""},
+		{"slow down, put once", s3test.Fault{Status: 503, Code: "SlowDown", Times: 1}, patient, write, "", ""},
+		{"slow down", s3test.Fault{Status: 503, Code: "SlowDown"}, patient, get, actions.Unavailable, "answered 503"},
+		{"at fault", s3test.Fault{Status: 500, Code: "InternalError"}, patient, write, actions.Unavailable, "answered 500"},
+		{"no conditions", s3test.Fault{Status: 501, Code: "NotImplemented"}, patient, once, actions.Unsupported, "If-None-Match"},
+		{"no conditions, by another status", s3test.Fault{Status: 400, Code: "NotImplemented"}, patient, once, actions.Unsupported, "If-None-Match"},
+		{"others put it", s3test.Fault{Status: 409, Code: "ConditionalRequestConflict"}, patient, once, actions.Unavailable, "answered 409"},
+		{"used up", s3test.Fault{Status: 403, Code: "QuotaExceeded"}, patient, write, actions.Unavailable, "the store is full"},
+		{"forbidden", s3test.Fault{Status: 403, Code: "AccessDenied"}, patient, get, actions.Forbidden, "answered 403"},
+		{"hangs", s3test.Fault{Hang: true}, hasty, get, actions.Unavailable, "nothing came for 2s"},
+		{"hangs in a put", s3test.Fault{Hang: true}, hasty, write, actions.Unavailable, "nothing came for 2s"},
+		{"breaks off, once", s3test.Fault{Cut: 1000, Times: 1, Match: isPut}, patient, write, "", ""},
+		{"breaks off", s3test.Fault{Cut: 1000}, patient, get, actions.Unavailable, "ended before it was complete"},
+		{"slow, but something comes", s3test.Fault{Rate: 1 << 18}, hasty, get, "", ""}, // 4 s, more than the timeout
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			defer srv.Clear()
 			srv.Fault(tt.fault)
-			err := tt.call()
+			err := tt.call(tt.s)
 			switch {
 			case tt.code == "" && err != nil:
 				t.Errorf("got %v", err)
@@ -287,11 +292,11 @@ func TestGatewayFaults(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
 	defer cancel()
 	srv.Fault(s3test.Fault{Hang: true})
-	_, err := s.Stat(ctx, bucketURL+"key")
+	_, err := patient.Stat(ctx, bucketURL+"key")
 	wantError(t, err, actions.Deadline, "the time of the request was over")
 	ctx, cancel = context.WithCancel(t.Context())
 	cancel()
-	_, err = s.Stat(ctx, bucketURL+"key")
+	_, err = patient.Stat(ctx, bucketURL+"key")
 	wantError(t, err, actions.Canceled, "given up")
 }
 
