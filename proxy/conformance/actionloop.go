@@ -199,7 +199,7 @@ func machineCode(t *trial) {
 	r := t.post("/run", "{}")
 	t.wantStatus(&r, http.StatusInternalServerError)
 	t.exact(&r, notYet+"\n")
-	stdout, _ := t.cont.logs()
+	stdout, _ := t.settled()
 	refused := min(1, strings.Count(stdout, sentinel)) // such a run may have its own
 	t.runMachineCode(elfScript(loopScript(`echo "name=$name"; echo "{\"message\":\"Hello, $name!\"}" >&3`)), "main", `{"message":"Hello, Mike!"}`, refused+1)
 	t.fresh(nil)
@@ -287,7 +287,7 @@ func badInit(t *trial) {
 	r = t.post("/run", "{}")
 	t.wantStatus(&r, http.StatusInternalServerError)
 	t.wantText(&r, notYet)
-	if stdout, _ := t.cont.logs(); t.runner.target.has().logs && !strings.Contains(stdout, "hi\n") {
+	if stdout, _ := t.settled(); t.runner.target.has().logs && !strings.Contains(stdout, "hi\n") {
 		t.failf("stdout has %q, want what the program printed before it ended: hi", short([]byte(stdout)))
 	}
 }

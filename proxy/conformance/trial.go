@@ -211,8 +211,7 @@ func (t *trial) sentinels(n int) (printed, bool) {
 		t.note("what the container printed was not checked: its logs are unknown")
 		return printed{}, false
 	}
-	time.Sleep(settle)
-	stdout, stderr := t.cont.logs()
+	stdout, stderr := t.settled()
 	for name, text := range map[string]string{"stdout": stdout, "stderr": stderr} {
 		if found := strings.Count(text, sentinel); found != n {
 			t.failf("%s has %d sentinels %s after the answer, want %d%s; it is: %s", name, found, settle, n, t.lateness(n), short([]byte(text)))
@@ -220,6 +219,12 @@ func (t *trial) sentinels(n int) (printed, bool) {
 	}
 	strip := func(s string) string { return strings.TrimSpace(strings.ReplaceAll(s, sentinel, "")) }
 	return printed{strip(stdout), strip(stderr)}, true
+}
+
+// settled is what was printed a while after the last answer: it comes on a way of its own.
+func (t *trial) settled() (stdout, stderr string) {
+	time.Sleep(settle)
+	return t.cont.logs()
 }
 
 // settle is how long after the last answer what was printed is looked at.
