@@ -205,13 +205,10 @@ func (b *budget) give(n int64) {
 // collect gives memory back to the system now, because the next large answer would find
 // the one before it still there. One at a time does it: it is a few milliseconds' work.
 func (b *budget) collect() {
-	if !b.collecting.CompareAndSwap(false, true) {
-		return
-	}
-	go func() { // ends when it is done
+	if b.collecting.CompareAndSwap(false, true) {
 		defer b.collecting.Store(false)
 		b.free()
-	}()
+	}
 }
 
 // defaultBodies is the budget of bodies on a machine with that much memory, 0 for no limit.

@@ -38,6 +38,10 @@ type connection struct {
 
 // Read notes the first byte of a request. From then on a drain waits for the rest.
 func (c *connection) Read(p []byte) (n int, err error) {
+	if c.large && c.quiet.Load() { // nothing has the answer any more, and the next request has not come
+		c.large = false
+		c.of.collect()
+	}
 	if c.direct != nil && 0 < len(p) && len(p) <= directSize {
 		n, err = c.direct.read(p)
 	} else {
@@ -65,10 +69,11 @@ type connections struct {
 	counts [gone]int
 	// changed has room for one signal that some count became less.
 	changed chan struct{}
+	collect func() // gives the memory of a large answer back, after it was sent
 }
 
-func newConnections() *connections {
-	cs := &connections{changed: make(chan struct{}, 1)}
+func newConnections(collect func()) *connections {
+	cs := &connections{changed: make(chan struct{}, 1), collect: collect}
 	for i := range cs.rings {
 		root := &cs.rings[i]
 		root.prev, root.next = root, root

@@ -85,7 +85,7 @@ func TestAcceptPauses(t *testing.T) {
 		for range 10 {
 			failing.errs = append(failing.errs, syscall.EMFILE)
 		}
-		cs := newConnections()
+		cs := newConnections(func() {})
 		quiet, other := net.Pipe()
 		cs.add(quiet)
 		l := newListener(failing, cs, 10, slog.New(slog.DiscardHandler), func() {})
@@ -147,7 +147,7 @@ func TestMaxConns(t *testing.T) {
 
 // A request that meets the closing of its connection is given up at once.
 func TestShedMeetsRequest(t *testing.T) {
-	cs := newConnections()
+	cs := newConnections(func() {})
 	ours, theirs := net.Pipe()
 	c := cs.add(ours)
 	if got := cs.shed(2); got != 1 {

@@ -68,16 +68,16 @@ type Server struct {
 // New makes a server. It does nothing before Serve is called.
 func New(cfg Config) *Server {
 	cfg = cfg.withDefaults()
+	bodies := newBudget(cfg.MaxBodies)
 	s := &Server{
-		cfg: cfg, log: cfg.Log,
+		cfg: cfg, log: cfg.Log, bodies: bodies,
 		metrics:      newMetrics(cfg.Invoker.Stats, cfg.Devices, cfg.Version),
-		conns:        newConnections(),
+		conns:        newConnections(bodies.collect),
 		specializing: make(chan struct{}, 1),
 		idPrefix:     strconv.FormatInt(time.Now().UnixNano(), 36) + "-",
 	}
 	s.activations.out, s.activations.err = cfg.Stdout, cfg.Stderr
 	s.activations.failed, s.activations.log = s.metrics.logFailed, cfg.Log
-	s.bodies = newBudget(cfg.MaxBodies)
 	s.record, s.service = newEventRecord(&cfg), eventService(cfg.Service)
 	if base := path.Clean("/" + cfg.BasePath); base != "/" {
 		s.base = base
@@ -172,6 +172,9 @@ func (s *Server) connState(nc net.Conn, state fasthttp.ConnState) {
 	case fasthttp.StateHijacked, fasthttp.StateClosed:
 		s.sent(c)
 		s.conns.remove(c)
+		if c.large {
+			go s.bodies.collect() // ends when it is done
+		}
 	}
 }
 
@@ -179,10 +182,6 @@ func (s *Server) connState(nc net.Conn, state fasthttp.ConnState) {
 func (s *Server) sent(c *connection) {
 	s.answers.keep(c.answer)
 	c.answer = nil
-	if c.large {
-		c.large = false
-		s.bodies.collect()
-	}
 }
 
 // serve answers one request.

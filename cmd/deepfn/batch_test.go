@@ -249,8 +249,13 @@ func TestBatchByTrigger(t *testing.T) {
 	t.Parallel()
 	w := newBatchWorld(t, 20)
 	p := w.serve()
-	for path, body := range map[string]string{"triggers/nightly": `{}`, "rules/r": `{"trigger":"/_/nightly","action":"/whisk.system/batch/double"}`} {
-		eventually(t, path, func() bool { return p.own(http.MethodPut, path+"?overwrite=true", body).status == 200 })
+	for _, entity := range []struct{ path, body string }{ // the rule needs the trigger
+		{"triggers/nightly", `{}`},
+		{"rules/r", `{"trigger":"/_/nightly","action":"/whisk.system/batch/double"}`},
+	} {
+		if r := p.own(http.MethodPut, entity.path+"?overwrite=true", entity.body); r.status != 200 {
+			t.Fatalf("%s: got %d %s", entity.path, r.status, r.body)
+		}
 	}
 	fire := fmt.Sprintf(`{"input":"file://%[1]s/rows.ndjson","output":"file://%[1]s/out/"}`, w.dir)
 	if r := p.own(http.MethodPost, "triggers/nightly", fire); r.status != 202 {
