@@ -210,3 +210,9 @@ func (cs *connections) end() {
 	cs.mu.Unlock()
 	cs.wait(lastWords, fresh, busy, idle)
 }
+
+// sent takes the buffer of an answer back, which is sent, or never will be.
+func (s *Server) sent(c *connection) {
+	s.answers.keep(c.answer)
+	c.answer = nil
+}

@@ -178,12 +178,6 @@ func (s *Server) connState(nc net.Conn, state fasthttp.ConnState) {
 	}
 }
 
-// sent takes the buffer of an answer back, which is sent, or never will be.
-func (s *Server) sent(c *connection) {
-	s.answers.keep(c.answer)
-	c.answer = nil
-}
-
 // serve answers one request.
 func (s *Server) serve(ctx context.Context, fc *fasthttp.RequestCtx) {
 	s.metrics.inFlight.Inc()

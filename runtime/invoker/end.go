@@ -137,3 +137,14 @@ func (p *pool) shut() {
 	p.o.mu.Unlock()
 	p.stop()
 }
+
+// settle waits until the instance can be used again.
+func (p *pool) settle(s *slot) {
+	if s.inst.Settle() != nil {
+		return // its watch removes it
+	}
+	p.o.mu.Lock()
+	defer p.o.mu.Unlock()
+	s.settling--
+	p.putLocked(s, time.Now())
+}

@@ -322,17 +322,6 @@ func (p *pool) release(s *slot, err error, ran time.Duration, now time.Time) (gr
 	return len(p.waiters) < before
 }
 
-// settle waits until the instance can be used again.
-func (p *pool) settle(s *slot) {
-	if s.inst.Settle() != nil {
-		return // its watch removes it
-	}
-	p.o.mu.Lock()
-	defer p.o.mu.Unlock()
-	s.settling--
-	p.putLocked(s, time.Now())
-}
-
 // putLocked takes a call back from an instance, which has room for another then, and serves
 // those who wait.
 func (p *pool) putLocked(s *slot, now time.Time) {
